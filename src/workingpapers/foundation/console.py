@@ -1,0 +1,165 @@
+"""What every verb of the command line shares: options, progress, output, exit codes."""
+
+import json
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from typer._click.exceptions import ClickException, NoArgsIsHelpError
+
+from workingpapers.foundation.errors import InputError, UserFacingError
+
+
+class Exit(IntEnum):
+    """The exit codes of every verb."""
+
+    DONE = 0
+    NO = 1
+    """The answer is no, or a system failed."""
+    BAD_INPUT = 2
+    NOT_CONVERGED = 3
+    """Done, but not to be trusted."""
+    BUG = 70
+    INTERRUPTED = 130
+
+
+out = Console(soft_wrap=True, highlight=False)
+"""Results, on stdout."""
+err = Console(stderr=True, soft_wrap=True, highlight=False)
+"""Progress, warnings and errors, on stderr."""
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, progress on stderr.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of all random work.")]
+Force = Annotated[bool, typer.Option("--force", help="Write into a folder that is not empty.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Load a pickle (it can run any code) from the given file.")
+]
+
+
+def print_json(value: Any) -> None:
+    """Print `value` as indented JSON on stdout."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+@contextmanager
+def progress(label: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """A progress bar on stderr; yields the function that advances it by a number of steps."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=not err.is_terminal) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda steps=1: bar.advance(task, steps)
+
+
+def claim_folder(path: Path, *, force: bool, option: str = "--out") -> Path:
+    """Make `path` a folder to write into; InputError if it is in use and `force` is not given."""
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{option} {path}: expected a folder, found a file")
+    if not force and path.is_dir() and any(path.iterdir()):
+        raise InputError(f"{option} {path}: the folder is not empty; --force writes into it")
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a whole file or nothing: to a neighbour first, synced, then renamed."""
+    data = content.encode() if isinstance(content, str) else content
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp's files are private; give this one the mode that open() would have given it.
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(name, 0o666 & ~mask)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def choose_device(device: str) -> str:
+    """ "cpu" or "cuda" for the option --device; InputError if CUDA is asked for and absent."""
+    if device not in ("auto", "cpu", "cuda"):
+        raise InputError(f"--device {device}: expected auto, cpu or cuda")
+    if device == "cpu":
+        return device
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if device == "cuda":
+        raise InputError("--device cuda: PyTorch finds no CUDA device on this machine")
+    return "cpu"
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Print one line `error: ...` on stderr and leave with `code`."""
+    err.print(f"error: {' '.join(message.split())}", markup=False, style="red")
+    raise SystemExit(code)
+
+
+def run_command(command: Callable[[], Any]) -> NoReturn:
+    """Run a command line and leave with its exit code; errors become one line each."""
+    try:
+        code = command()
+    except NoArgsIsHelpError as error:
+        err.print(error.format_message(), markup=False)
+        raise SystemExit(Exit.BAD_INPUT) from None
+    except ClickException as error:
+        fail(error.format_message(), Exit.BAD_INPUT)
+    except UserFacingError as error:
+        fail(str(error), error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        fail("interrupted", Exit.INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of stdout went away (`| head`); nothing is left to tell it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(Exit.DONE) from None
+    except OSError as error:
+        if error.filename is None:
+            _report_bug(error)
+        fail(f"{error.filename}: {error.strerror}", Exit.BAD_INPUT)
+    except Exception as error:
+        _report_bug(error)
+    if code == Exit.INTERRUPTED:
+        # Typer turns Ctrl-C inside a verb into this code.
+        fail("interrupted", Exit.INTERRUPTED)
+    raise SystemExit(code if isinstance(code, int) else Exit.DONE)
+
+
+def _report_bug(error: Exception) -> NoReturn:
+    """Keep the traceback in a file and say that the fault is ours."""
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="workingpapers-", suffix=".log", delete=False
+    ) as log:
+        log.write("".join(traceback.format_exception(error)))
+    fail(
+        f"this is a bug in workingpapers, not in your input ({type(error).__name__}: {error}); "
+        f"the traceback is in {log.name}",
+        Exit.BUG,
+    )

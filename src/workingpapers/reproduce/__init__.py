@@ -1,0 +1,1 @@
+"""The main job: run experiments, judge their claims, write the report."""
