@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import pickle
 import re
+import secrets
 import signal
 import sys
 import threading
@@ -136,8 +137,9 @@ def run_in_process(function: Callable[..., Any], *args: Any) -> Any:
         death = _death(process)
         raise TaskError(f"{_short(call)}: its process died ({death.cause})") from None
     except KeyboardInterrupt:
+        assert process.pid is not None
         with suppress(ProcessLookupError):
-            os.kill(process.pid or 0, _INTERRUPT)
+            os.kill(process.pid, _INTERRUPT)
         raise
     finally:
         connection.close()
@@ -387,10 +389,12 @@ class _Ray:
             if address:
                 try:
                     ray.init(**quiet)
-                except ConnectionError:
-                    raise InputError(f"RAY_ADDRESS={address}: no Ray cluster answers") from None
+                except Exception as error:
+                    raise InputError(f"RAY_ADDRESS={address}: {error}") from error
             else:
                 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+                # Without a token Ray makes one and leaves it in the user's home.
+                os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
                 ray.init("local", num_cpus=jobs or _cores(), include_dashboard=False, **quiet)
         self.slots = 1 if alone else jobs or int(ray.cluster_resources()["CPU"])
         self._ray = ray
@@ -401,7 +405,8 @@ class _Ray:
         self._busy: dict[Any, int] = {}
 
     def start(self, index: int, payload: bytes) -> None:
-        self._busy[self._perform.remote(payload, sys.path)] = index
+        path = [os.path.abspath(entry) for entry in sys.path]
+        self._busy[self._perform.remote(payload, path)] = index
 
     def finished(self) -> Iterator[tuple[int, bytes | _Death]]:
         for reference in self._ray.wait(list(self._busy))[0]:

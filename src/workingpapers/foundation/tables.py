@@ -142,6 +142,16 @@ def is_table(source: Any) -> bool:
     return narwhals.dependencies.is_into_dataframe(source)
 
 
+def column_text(table: DataTable, name: str) -> np.ndarray:
+    """A column as an object array of text as in `value_text`, None where a value is missing."""
+    column = table.column(name)
+    if table.kind(name) == "categorical":
+        return column
+    text = np.array([value_text(value) for value in column], dtype=object)
+    text[table.missing(name)] = None
+    return text
+
+
 def listed(names: Sequence[str], limit: int = 12) -> str:
     """Names in one line, the first `limit` of them."""
     rest = len(names) - limit

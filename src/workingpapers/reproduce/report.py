@@ -45,10 +45,10 @@ LOOKS: dict[Verdict, Look] = {
         "≈", "yellow", "The 95 % interval has a threshold inside, so these runs cannot decide."
     ),
     "not testable at this scale": Look(
-        "↑", "blue", "The test is fair only from a larger scale on, which is named."
+        "↑", "cyan", "The test is fair only from a larger scale on, which is named."
     ),
     "not testable here": Look(
-        "○", "bright_black", "This machine lacks a package, a peer or a file, which is named."
+        "○", "dim", "This machine lacks a package, a peer or a file, which is named."
     ),
     "failed": Look("!", "magenta", "There is nothing to judge; the error says why."),
 }
@@ -110,18 +110,17 @@ def save_figure(figure: Figure, folder: Path) -> dict[str, Any]:
         raise InputError(f"figure {figure.id!r}: expected an id of letters, digits, - and _")
     folder.mkdir(parents=True, exist_ok=True)
     if isinstance(figure.drawing, bytes):
-        drawing = figure.drawing
-        media_type, extension = _recognise(figure.id, drawing)
+        media_type, extension = _recognise(figure.id, figure.drawing)
+        width, height = _size(figure.id, media_type, figure.drawing)
         path = folder / f"{figure.id}.{extension}"
-        write_atomically(path, drawing)
+        write_atomically(path, figure.drawing)
     else:
         from workingpapers.foundation import plots
 
         media_type = "image/svg+xml"
         path = folder / f"{figure.id}.svg"
         plots.save(figure.drawing, path)
-        drawing = path.read_bytes()
-    width, height = _size(figure.id, media_type, drawing)
+        width, height = _size(figure.id, media_type, path.read_bytes())
     return {
         "id": figure.id,
         "caption": figure.caption,
@@ -137,9 +136,9 @@ def terminal_table(findings: Sequence[Record]) -> Table:
     """The findings as a Rich table: claim, measured value with its interval, test, verdict."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     table.add_column("claim", overflow="fold")
-    table.add_column("measured", no_wrap=True)
-    table.add_column("test", no_wrap=True)
-    table.add_column("verdict")
+    table.add_column("measured", no_wrap=True, overflow="fold")
+    table.add_column("test", no_wrap=True, overflow="fold")
+    table.add_column("verdict", overflow="fold")
     system = None
     for finding in findings:
         if system not in (None, finding["system"]):
@@ -158,7 +157,8 @@ def terminal_table(findings: Sequence[Record]) -> Table:
             Text(f"{look.sign} {finding['verdict']}", look.style),
         )
     counts = ", ".join(f"{count} {verdict}" for verdict, count in _count(findings).items())
-    table.caption = Text(f"{len(findings)} claims: {counts}" if findings else "no claims")
+    claims = f"{len(findings)} claim" + "s" * (len(findings) > 1)
+    table.caption = Text(f"{claims}: {counts}" if findings else "no claims")
     table.caption_justify = "left"
     return table
 
@@ -238,7 +238,7 @@ def _value_and_interval(
         return "–", ""
     interval = () if low is None or high is None else (low, high)
     first, *ends = _format_together((value, *interval))
-    return _with_unit(first, unit), f"[{ends[0]}, {ends[1]}]" if ends else ""
+    return _with_unit(first, unit, " "), f"[{ends[0]}, {ends[1]}]" if ends else ""
 
 
 def _format_together(numbers: Sequence[float]) -> list[str]:
@@ -281,12 +281,11 @@ _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 def _format_test(test: str, unit: str) -> str:
     powers = re.sub(r"-?[\d.]+e[+-]?\d+", lambda match: _scientific(match[0]), test)
     # A line may break before the unit, never behind the sign.
-    return f"{powers} {unit}".rstrip().replace(" ", "\N{NO-BREAK SPACE}", powers.count(" "))
+    return _with_unit(powers.replace(" ", "\N{NO-BREAK SPACE}"), unit, " ")
 
 
-def _with_unit(number: str, unit: str) -> str:
-    separator = "" if unit in ("", "×") else "\N{NO-BREAK SPACE}"
-    return f"{number}{separator}{unit}"
+def _with_unit(number: str, unit: str, separator: str = "\N{NO-BREAK SPACE}") -> str:
+    return f"{number}{unit}" if unit in ("", "×") else f"{number}{separator}{unit}"
 
 
 def _sort_key(text: str) -> str:
@@ -385,7 +384,7 @@ def _recognise(id: str, data: bytes) -> tuple[str, str]:
         return "audio/wav", "wav"
     if data[4:8] == b"ftyp":
         return "video/mp4", "mp4"
-    if data.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<") and _svg_root(data) is not None:
+    if _svg_root(data) is not None:
         return "image/svg+xml", "svg"
     raise InputError(f"figure {id!r}: expected the bytes of an SVG, PNG, MP4 or WAV file")
 

