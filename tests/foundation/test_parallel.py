@@ -237,6 +237,18 @@ def test_a_worker_has_one_thread_and_this_process_keeps_its_environment() -> Non
     assert dict(os.environ) == before
 
 
+def tell_signals(task: Task) -> tuple[bool, bool]:
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    return signal.SIGINT in blocked, signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+
+
+def test_a_worker_is_deaf_to_ctrl_c_from_its_first_moment() -> None:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    [outcome] = map_tasks(tell_signals, [Task(0)], jobs=1)
+    assert outcome.result == (True, True)
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
+
+
 def tell_surroundings(task: Task) -> tuple[int, str, str | None]:
     return os.getpid(), os.getcwd(), os.environ.get("SURROUNDINGS")
 
@@ -449,7 +461,10 @@ def task(number):
 
 def whole():
     sign("run")
-    map_tasks(task, [0, 1], jobs=2)
+    try:
+        map_tasks(task, [0, 1], jobs=2)
+    finally:
+        sign("end")
 
 if __name__ == "__main__":
     try:
@@ -500,6 +515,7 @@ def test_ctrl_c_ends_the_program_and_all_its_processes(
     output, _ = driver.communicate(timeout=20)
     assert driver.returncode == 130
     assert output == ""
+    assert (tmp_path / "end").exists()
     assert not any(is_running(pid) for pid in pids)
 
 

@@ -120,7 +120,7 @@ def test_words_true_and_false_with_missing_values_are_one_concept(tmp_path: Path
     path = tmp_path / "data.csv"
     path.write_text("sick,x\ntrue,1\n,2\nFalse,3\n")
     booleanizer = Booleanizer().fit(path)
-    assert booleanizer.concept_names_[:2] == ("sick", "sick is missing")
+    assert booleanizer.concept_names_[:2] == ("sick = true", "sick is missing")
     assert booleanizer.transform(path)[:, :2].tolist() == [
         [True, False],
         [False, True],

@@ -16,7 +16,10 @@ from workingpapers.lens.data import fabricated_cascade, load, mask_missing, thre
 from workingpapers.lens.metrics import fidelity
 
 # What scikit-learn's checks expect and this estimator does otherwise, with the reason.
-EXPECTED_FAILURES: dict[str, str] = {}
+EXPECTED_FAILURES = {
+    "check_do_not_raise_errors_in_init_or_set_params": "the suite's run-time type checks refuse "
+    "what this check passes to __init__; without them it passes",
+}
 
 SHORT_LIST = (
     "check_estimator_cloneable",
@@ -86,7 +89,7 @@ def test_a_learned_rule_is_printed_as_it_is(rule_model):
     assert model.score(X, y) == 1.0
     assert str(model.formulas_["yes"]) == "c0 & c1 | c2 & ~c3"
     assert model.explain().text("yes") == (
-        "forall x: yes(x) <-> c0(x) & c1(x) | c2(x) & ~c3(x)   [observed, minimum]"
+        "forall x: yes(x) <-> c0 & c1 | c2 & ~c3   [observed, minimum]"
     )
 
 
@@ -204,8 +207,8 @@ def test_bad_options_of_explain_are_named(rule_model):
     model, _, _ = rule_model
     for options, message in (
         ({"target": "maybe"}, "class maybe: no such class; the classes are no, yes"),
-        ({"style": "maybe"}, "style: expected iff, if, only_if, found 'maybe'"),
-        ({"aggregation": "x"}, "aggregation: expected exact or paper, found 'x'"),
+        ({"style": "maybe"}, "style: expected iff, if, only_if, got 'maybe'"),
+        ({"aggregation": "x"}, "aggregation: expected exact, paper, got 'x'"),
         ({"min_precision": 0}, "min_precision: expected above 0 and at most 1, got 0"),
         ({"target_level": "x"}, "target_level: expected auto, head or argmax, got 'x'"),
     ):

@@ -177,6 +177,8 @@ def rows_and_weights(seed: int):
     inside, outside = rng.integers(0, 9, (2, len(concepts)))
     masks = rng.random((2, 5, 4)) < 0.35
     positive, negative = masks[0], masks[1] & ~masks[0]
+    # No term without a literal: it would make the whole formula True.
+    positive[~(positive | negative).any(axis=1), 0] = True
     return Formula(["a", "b", "c", "d"], positive, negative), concepts, inside, outside
 
 

@@ -103,7 +103,7 @@ def test_text_is_read_back_by_the_parser(formula: Formula) -> None:
 
 
 @given(st.lists(texts, min_size=1, max_size=4, unique=True), st.integers(0, 999))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_text_json_and_python_hold_any_name(drawn: list[str], seed: int) -> None:
     names = tuple(drawn)
     formula, X = random_formula(names, seed), random_rows(names, seed)
@@ -206,7 +206,7 @@ sql_names = st.lists(
 
 
 @given(sql_names, st.integers(0, 999))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_sql_holds_any_name_without_nul(drawn: list[str], seed: int) -> None:
     names = tuple(drawn)
     formula, X = random_formula(names, seed), random_rows(names, seed)

@@ -30,7 +30,7 @@ def value(drawn: list[dict[str, bool]], row: np.ndarray) -> bool:
 
 
 @given(terms)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_a_formula_means_its_terms_and_keeps_none_that_is_implied(
     drawn: list[dict[str, bool]],
 ) -> None:
@@ -109,7 +109,7 @@ def test_rows_of_the_wrong_width_or_kind_are_refused() -> None:
 
 
 @given(terms, terms)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_the_algebra_is_boolean(one: list[dict[str, bool]], other: list[dict[str, bool]]) -> None:
     left, right = over_names(one), over_names(other)
     assert np.array_equal((left & right)(ALL), left(ALL) & right(ALL))
@@ -213,7 +213,7 @@ def test_bit_j_of_a_truth_tables_index_is_concept_j() -> None:
 
 
 @given(terms, terms, terms)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_substitution_composes_the_functions(
     outside: list[dict[str, bool]], first: list[dict[str, bool]], second: list[dict[str, bool]]
 ) -> None:
@@ -346,7 +346,7 @@ def expressions(draw: st.DrawFn, depth: int = 4) -> str:
 
 
 @given(expressions())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_a_parsed_text_has_the_value_that_python_gives_it(text: str) -> None:
     formula = Formula.parse(text, NAMES)
     code = compile(text, "expression", "eval")

@@ -50,7 +50,7 @@ def macro_f1(truth: np.ndarray, answer: np.ndarray) -> float:
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 12))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_fidelity_is_the_macro_f1_of_formula_and_network(seed: int, rows: int) -> None:
     generator = np.random.default_rng(seed)
     table = generator.random((rows, 2)) < 0.5

@@ -131,10 +131,11 @@ def read_table(
 
 def is_table(source: Any) -> bool:
     """Whether `source` has columns of its own: a file, a mapping, a DataFrame; not an array."""
+    # SciPy's sparse matrix by keys is a Mapping of entries, not of columns.
+    if isinstance(source, np.ndarray | list | tuple) or hasattr(source, "toarray"):
+        return False
     if isinstance(source, DataTable | str | Path | Mapping):
         return True
-    if isinstance(source, np.ndarray | list | tuple):
-        return False
     try:
         import narwhals
     except ImportError:

@@ -397,7 +397,7 @@ def _table(data: str, without: Sequence[str] = ()) -> "DataTable":
 
 
 def _labelled(data: str, target: str | None) -> tuple["DataTable", "np.ndarray", str]:
-    """The columns, the classes as text, and the target's name; rows without a class are left out."""
+    """The columns, the classes as text, the target's name; rows without a class are left out."""
     import numpy as np
 
     from workingpapers.foundation.tables import DataTable, column_text
@@ -426,7 +426,7 @@ def _labelled(data: str, target: str | None) -> tuple["DataTable", "np.ndarray",
     labels = np.array([label for label in labels if label is not None])
     if len(np.unique(labels)) < 2:
         raise InputError(
-            f"{data}: column {target!r} is always {labels[0]!r}; expected two classes or more"
+            f"{data}: column {target!r} is always {str(labels[0])!r}; expected two classes or more"
         )
     return table, labels, target
 
@@ -531,7 +531,7 @@ def _minimized(
 ) -> tuple["Formula", Any, str]:
     import numpy as np
 
-    from workingpapers.foundation.tables import column_text, read_table
+    from workingpapers.foundation.tables import read_table
     from workingpapers.lens.formula import Formula
     from workingpapers.lens.minimize import minimize as minimize_table
 

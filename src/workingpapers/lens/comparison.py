@@ -40,8 +40,8 @@ def tree_formulas(tree: DecisionTreeClassifier, names: list[str]) -> dict[Any, F
         column = structure.feature[node]
         without, with_it = no.copy(), yes.copy()
         without[column] = with_it[column] = True
-        follow(structure.children_left[node], yes, without)
-        follow(structure.children_right[node], with_it, no)
+        follow(int(structure.children_left[node]), yes, without)
+        follow(int(structure.children_right[node]), with_it, no)
 
     nothing = np.zeros(len(names), dtype=bool)
     follow(0, nothing, nothing.copy())

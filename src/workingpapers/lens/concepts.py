@@ -375,7 +375,7 @@ class Booleanizer(TransformerMixin, BaseEstimator):
             constant = value_text(distinct[0])
             self.dropped_[name] = f"always {constant}" + (" or missing" if extra else "")
             return extra
-        if _is_truth(distinct):
+        if table.kind(name) != "categorical" and _is_truth(distinct):
             return [Predicate(name, "true"), *extra]
         if table.kind(name) == "numeric":
             boundaries = (
@@ -521,10 +521,8 @@ def _tree_boundaries(
 
 
 def _is_truth(distinct: np.ndarray) -> bool:
-    """Whether these are the two truth values, as booleans, numbers or words."""
-    if distinct.dtype == np.bool_:
-        return True
-    return distinct.tolist() == (["false", "true"] if distinct.dtype.kind == "U" else [0, 1])
+    """Whether these are the two truth values, as booleans or numbers."""
+    return distinct.dtype == np.bool_ or distinct.tolist() == [0, 1]
 
 
 def _affirmative(values: list[str]) -> str:

@@ -10,13 +10,14 @@ from jaxtyping import Bool, Float, Int
 from sklearn.base import BaseEstimator, ClassifierMixin, ClusterMixin
 from sklearn.model_selection import StratifiedShuffleSplit
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from workingpapers.foundation.errors import InputError
 from workingpapers.foundation.tables import DataTable, is_table, read_table
 from workingpapers.lens import metrics
 from workingpapers.lens.concepts import Booleanizer, concept_degrees, infer_groups
 from workingpapers.lens.explain import (
+    GUARANTEES,
     STYLES,
     Certificate,
     ClassFunction,
@@ -31,6 +32,7 @@ from workingpapers.lens.explain import (
     make_front,
     necessary_whole,
     paper_formula,
+    possible_part,
     restyle,
     sufficient_part,
     sufficient_reason,
@@ -123,10 +125,7 @@ class _LogicModel(BaseEstimator):
         check_is_fitted(self, "net_")
         if is_table(X):
             table = read_table(X)
-            lacking = [name for name in self.feature_names_in_ if name not in table.names]
-            if lacking:
-                raise InputError(f"{table.source}: no column {lacking[0]!r}, which the model needs")
-            data: Any = table.select(list(self.feature_names_in_))
+            data: Any = table.select(self._needed_columns())
         else:
             data = validate_data(
                 self, X, dtype="numeric", ensure_all_finite="allow-nan", reset=False
@@ -136,6 +135,12 @@ class _LogicModel(BaseEstimator):
         if self.booleanizer_ is None:
             return _degrees(data)
         return self.booleanizer_.transform(data).astype(float)
+
+    def _needed_columns(self) -> list[str]:
+        """The columns that concepts are made of; a constant one need not be there."""
+        if self.booleanizer_ is None:
+            return list(self.concept_names_)
+        return list(dict.fromkeys(one.column for one in self.predicates_.values()))
 
     def _column_names(self) -> Sequence[str]:
         if self.booleanizer_ is not None:
@@ -210,11 +215,11 @@ class _LogicModel(BaseEstimator):
         self,
         target: Any = None,
         *,
-        guarantee: Guarantee = "observed",
-        target_level: Literal["auto", "head", "argmax"] = "auto",
-        style: Style | None = None,
-        aggregation: Literal["exact", "paper"] = "exact",
-        minimize: Literal["auto", "isop", "heuristic", "exact"] = "auto",
+        guarantee: str = "observed",
+        target_level: str = "auto",
+        style: str | None = None,
+        aggregation: str = "exact",
+        minimize: str = "auto",
         max_literals: int | None = None,
         min_precision: float = 0.9,
         cost: float = 0.0,
@@ -236,8 +241,14 @@ class _LogicModel(BaseEstimator):
         """
         check_is_fitted(self, "net_")
         style = style or getattr(self, "style", "iff")
-        if style not in STYLES:
-            raise InputError(f"style: expected {', '.join(STYLES)}, found {style!r}")
+        for name, value, choices in (
+            ("guarantee", guarantee, GUARANTEES),
+            ("style", style, STYLES),
+            ("aggregation", aggregation, ("exact", "paper")),
+            ("minimize", minimize, ("auto", "isop", "heuristic", "exact")),
+        ):
+            if value not in choices:
+                raise InputError(f"{name}: expected {', '.join(choices)}, got {value!r}")
         if not 0 < min_precision <= 1:
             raise InputError(f"min_precision: expected above 0 and at most 1, got {min_precision}")
         labels = list(self._labels())
@@ -278,12 +289,10 @@ class _LogicModel(BaseEstimator):
         inside, outside = self.patterns_.membership(index)
         if aggregation == "paper":
             formula, certificate = self._explain_as_paper(index, function, observed)
-        elif aggregation == "exact":
+        else:
             formula, certificate = explain_function(
                 function, guarantee, self.concept_names_, observed, self.groups_, method=method
             )
-        else:
-            raise InputError(f"aggregation: expected exact or paper, found {aggregation!r}")
         whole = formula
         if style == "if":
             formula = sufficient_part(formula, observed, inside, outside, min_precision)
@@ -347,7 +356,7 @@ class _LogicModel(BaseEstimator):
         listed = ", ".join(str(label) for label in self._labels())
         raise InputError(f"class {target}: no such class; the classes are {listed}")
 
-    def explain_sample(self, x: Any, *, guarantee: Guarantee = "valid") -> Formula:
+    def explain_sample(self, x: Any, *, guarantee: str = "valid") -> Formula:
         """The fewest literals of one row that alone force its predicted class.
 
         Shortest over the whole domain of the guarantee; with more than 20 relevant concepts, over
@@ -394,7 +403,7 @@ class LENClassifier(ClassifierMixin, _LogicModel):
         max_concepts: int | Literal["auto"] = 9,
         fan_in: int | None = None,
         temperature: float | None = None,
-        style: Style = "iff",
+        style: str = "iff",
         l1: float | None = None,
         learning_rate: float | None = None,
         epochs: int = 600,
@@ -435,18 +444,22 @@ class LENClassifier(ClassifierMixin, _LogicModel):
         array's columns. Raises InputError (a ValueError) for one class, columns without values,
         and degrees outside [0, 1] where there is no Booleanizer.
         """
+        if y is None:
+            raise InputError("fit requires y to be passed, but the target y is None")
         targets = np.asarray(y)
         self.multilabel_ = targets.ndim == 2 and targets.shape[1] > 1
         if self.multilabel_:
             return self._fit_labels(X, targets, concept_names, progress)
-        targets = targets.reshape(-1) if targets.ndim == 2 else targets
+        targets = column_or_1d(targets, warn=True)
         check_classification_targets(targets)
         concepts = self._fit_concepts(X, targets, concept_names)
         if len(targets) != len(concepts):
             raise InputError(f"y: expected {len(concepts)} labels, found {len(targets)}")
         self.classes_, labels = np.unique(targets, return_inverse=True)
         if len(self.classes_) < 2:
-            raise InputError(f"y: expected at least two classes, found only {self.classes_[0]!r}")
+            raise InputError(
+                f"y: expected at least two classes, found only {str(self.classes_[0])!r}"
+            )
         if len(self.classes_) == 2:
             heads = labels[:, None].astype(float)
         else:
@@ -800,29 +813,47 @@ class LENCascade(BaseEstimator):
         check_is_fitted(self, "second_")
         return self.second_.predict(self.first_.predict(X))
 
-    def formulas(
-        self, *, expanded: bool = True, guarantee: Guarantee = "all"
-    ) -> Mapping[Any, Formula]:
+    def formulas(self, *, expanded: bool = True, guarantee: str = "valid") -> Mapping[Any, Formula]:
         """One formula a class, over low-level concepts if `expanded`, else over high-level ones.
 
-        With guarantee "all" an expanded formula equals the composed networks on every input;
-        with "observed", on the rows seen. Raises InputError for tables of over 2^20 rows.
+        With guarantee "valid" an expanded formula equals the composed networks on every row that
+        the columns' values allow, with "all" on every input, with "observed" on the rows seen.
+        Raises InputError for tables of over 2^20 rows.
         """
         check_is_fitted(self, "second_")
         upper = self.second_.explain(guarantee=guarantee).formulas
         if not expanded:
             return upper
-        lower = self.middle_formulas(guarantee=guarantee)
-        names = self.first_.concept_names_
-        return {
-            label: formula.substitute({name: lower[name] for name in formula.concepts}).over(names)
-            for label, formula in upper.items()
-        }
+        true, false = self._middle(guarantee, True), self._middle(guarantee, False)
+        groups = () if guarantee == "all" else self.first_.groups_
+        expanded_formulas = {}
+        for label, formula in upper.items():
+            whole = Formula.false(self.first_.concept_names_)
+            for term in formula.terms:
+                part = Formula.true(self.first_.concept_names_)
+                for name, value in term.items():
+                    part = possible_part(part & (true if value else false)[name], groups)
+                whole = whole | part
+            expanded_formulas[label] = whole
+        return expanded_formulas
 
-    def middle_formulas(self, *, guarantee: Guarantee = "all") -> Mapping[str, Formula]:
+    def middle_formulas(self, *, guarantee: str = "valid") -> Mapping[str, Formula]:
         """The formula of each high-level concept over the low-level ones."""
-        lower = self.first_.explain(guarantee=guarantee).formulas
-        return dict(zip(self.middle_names_, lower.values(), strict=True))
+        check_is_fitted(self, "second_")
+        return self._middle(guarantee, True)
+
+    def _middle(self, guarantee: str, value: bool) -> dict[str, Formula]:
+        """Formulas for each high-level concept being true, or being false."""
+        first = self.first_
+        functions = class_functions(first.net_, len(self.middle_names_), "head")
+        if not value:
+            functions = [function.complement() for function in functions]
+        return {
+            name: explain_function(
+                function, guarantee, first.concept_names_, first.observed_, first.groups_
+            )[0]
+            for name, function in zip(self.middle_names_, functions, strict=True)
+        }
 
 
 def _degrees(table: DataTable) -> Float[np.ndarray, "rows concepts"]:

@@ -74,6 +74,10 @@ class ClassFunction:
     """Columns of the concepts the decision depends on, ascending."""
     decide: Callable[[Bool[np.ndarray, "rows m"]], Bool[np.ndarray, " rows"]]
 
+    def complement(self) -> "ClassFunction":
+        """The function that is true where this one is false."""
+        return ClassFunction(self.relevant, lambda patterns: ~self.decide(patterns))
+
 
 @dataclass(frozen=True)
 class Certificate:
@@ -179,13 +183,8 @@ def class_functions(net: LogicNet, n_classes: int, level: Level) -> list[ClassFu
     if len(mask) == 1 and n_classes == 2:
         relevant = np.flatnonzero(mask[0])
 
-        def fires(patterns: Bool[np.ndarray, "rows m"]) -> Bool[np.ndarray, " rows"]:
-            return head_fires(net, 0, patterns)
-
-        def silent(patterns: Bool[np.ndarray, "rows m"]) -> Bool[np.ndarray, " rows"]:
-            return ~head_fires(net, 0, patterns)
-
-        return [ClassFunction(relevant, silent), ClassFunction(relevant, fires)]
+        fires = _head_function(net, 0, relevant)
+        return [fires.complement(), fires]
     if level == "head":
         return [_head_function(net, head, np.flatnonzero(mask[head])) for head in range(n_classes)]
     union = np.flatnonzero(mask.any(axis=0))
@@ -213,7 +212,9 @@ def head_fires(
 
 @torch.no_grad()
 def all_logits(
-    net: LogicNet, columns: Int[np.ndarray, " m"], patterns: Bool[np.ndarray, "rows m"]
+    net: LogicNet,
+    columns: Int[np.ndarray, " m"],
+    patterns: Bool[np.ndarray, "rows m"] | Float[np.ndarray, "rows m"],
 ) -> Float[np.ndarray, "rows heads"]:
     """Every head's logit on patterns over some columns; other concepts are false."""
     dtype, device = next(net.parameters()).dtype, next(net.parameters()).device
@@ -358,7 +359,7 @@ def _shortest_fixed(table: Bool[np.ndarray, " table"]) -> Bool[np.ndarray, " m"]
         # free[U] becomes the AND of the table over all flips within the set U.
         halves = free.reshape(-1, 2, 2**variable)
         halves[:, 1] &= halves[:, 0]
-    sizes = np.bitwise_count(np.arange(len(free), dtype=np.uint32))
+    sizes = np.bitwise_count(np.arange(len(free), dtype=np.uint32)).astype(int)
     best = int(np.where(free, sizes, -1).argmax())
     return (best >> np.arange(width)) & 1 == 0
 
@@ -518,7 +519,7 @@ def _cheapest_removal(
     concepts: Bool[np.ndarray, "patterns concepts"],
     inside: Int[np.ndarray, " patterns"],
     outside: Int[np.ndarray, " patterns"],
-) -> tuple[Bool[np.ndarray, "terms concepts"], Bool[np.ndarray, "terms concepts"]]:
+) -> tuple[Bool[np.ndarray, "left concepts"], Bool[np.ndarray, "left concepts"]]:
     """Remove the term or literal whose removal leaves the most accuracy, the most literals first.
 
     A term's removal is judged by the patterns only it covers; a literal's by the patterns that
@@ -622,3 +623,34 @@ def restyle(certificate: Certificate, counter_examples: int) -> Certificate:
     return replace(
         certificate, lower_bound=float("nan"), gap=float("nan"), counter_examples=counter_examples
     )
+
+
+def possible_part(formula: Formula, groups: Sequence[Group]) -> Formula:
+    """The same formula for valid rows: impossible terms and implied literals left out.
+
+    A term with two members of an exclusive group, or with a member of an ordered one but not a
+    lower member, holds for no valid row. A literal that another one of the term implies by the
+    groups says nothing.
+    """
+    positive, negative = formula.positive.copy(), formula.negative.copy()
+    dead = np.zeros(len(positive), dtype=bool)
+    for group in groups:
+        members = list(group.members)
+        yes, no = positive[:, members], negative[:, members]
+        if group.kind == "exclusive":
+            dead |= yes.sum(axis=1) > 1
+            if group.complete:
+                dead |= no.all(axis=1)
+            negative[np.ix_(yes.any(axis=1), members)] = False
+            continue
+        # Member i + 1 implies member i: the highest yes and the lowest no say it all.
+        above = np.logical_or.accumulate(yes[:, ::-1], axis=1)[:, ::-1]
+        below = np.logical_or.accumulate(no, axis=1)
+        dead |= (above & no).any(axis=1)
+        positive[:, members[:-1]] &= ~above[:, 1:]
+        negative[:, members[1:]] &= ~below[:, :-1]
+        if group.missing is not None:
+            dead |= positive[:, group.missing] & yes.any(axis=1)
+            negative[yes.any(axis=1), group.missing] = False
+            negative[np.ix_(positive[:, group.missing], members)] = False
+    return Formula(formula.names, positive[~dead], negative[~dead])

@@ -36,14 +36,18 @@ def to_text(
     Without a head it is the formula alone, which `Formula.parse` reads. Names with other than plain
     words, and those that a connective could be read in, stand in double quotes.
     """
-    body = _disjunction(
-        formula, _quoted, lambda name: f"~{_quoted(name)}", " & ", " | ", "True", "False"
-    )
+    body = _disjunction(formula, _quoted, _negated, " & ", " | ", "True", "False")
     if head is not None:
         # A head of several words would leave open what the (x) belongs to.
         name = _quoted(head) if " " not in head else _in_quotes(head)
         body = f"forall x: {name}(x) {_checked(arrow)} {body}"
     return body + _in_brackets(guarantee)
+
+
+def _negated(name: str) -> str:
+    """`~bruises`, but `~(age > 49.5)`: the sign belongs to the whole name."""
+    quoted = _quoted(name)
+    return f"~({quoted})" if " " in quoted and not quoted.startswith('"') else f"~{quoted}"
 
 
 def to_python(
@@ -111,8 +115,8 @@ def to_sql(
     Columns are named like the concepts and hold Booleans or 0 and 1; with `predicates` the
     condition speaks about the columns of the user's table instead. It is never NULL: a missing
     value makes a concept false and its negation true, so NOT works around it. `quoting` is that of
-    standard SQL (PostgreSQL, SQLite, DuckDB), of MySQL or of SQL Server. Raises InputError
-    for a name with a NUL character, which SQL cannot hold. (SQLite itself takes 1,000 terms at most.)
+    standard SQL (PostgreSQL, DuckDB, and SQLite, which takes 1,000 terms at most), of MySQL or of
+    SQL Server. Raises InputError for a name with a NUL character, which SQL cannot hold.
     """
     if quoting not in get_args(Quoting):
         raise InputError(

@@ -33,6 +33,9 @@ from workingpapers.lens.minimize import minimize
 
 Record = dict[str, Any]
 
+COST = 0.001
+"""Validation accuracy that a literal of a short formula must bring: a tenth of a point."""
+
 
 @dataclass(frozen=True)
 class TableTask:
@@ -138,20 +141,8 @@ def valid_agreement(model: LENClassifier) -> float:
 
 
 def short_formulas(model: LENClassifier, held: DataTable, truth: np.ndarray) -> Record:
-    """The shortest formulas whose validation accuracy is within a point of the best on the front.
-
-    The point, chosen before measuring, is two thirds of the 1.5 that the claim allows.
-    """
-    explanation = model.explain()
-    formulas = {}
-    for label, front in explanation.fronts.items():
-        best = max(front.accuracies)
-        fits = [
-            formula
-            for formula, accuracy in zip(front.formulas, front.accuracies, strict=True)
-            if accuracy >= best - 0.01
-        ]
-        formulas[label] = min(fits, key=lambda formula: formula.n_literals)
+    """Length and test accuracy of formulas in which every literal pays for itself; see COST."""
+    formulas = model.explain(cost=COST).formulas
     concepts = model.concepts(held) > 0.5
     return {
         "literals": metrics.complexity(formulas),
@@ -196,6 +187,7 @@ class BlackBoxTask:
     """One data set and seed: a random forest of 200 trees and its imitation."""
 
     name: str
+    max_literals: int
     seed: int
 
 
@@ -208,11 +200,13 @@ def measure_black_box(task: BlackBoxTask) -> Record:
     forest.fit(booleanizer.transform(known), labels)
     explainer = LENExplainer(
         lambda table: forest.predict(booleanizer.transform(table)),
-        LENClassifier(max_concepts=9, random_state=task.seed % 2**32),
+        LENClassifier(max_concepts=12, random_state=task.seed % 2**32),
     ).fit(known)
-    explanation = explainer.explain()
+    explanation = explainer.explain(max_literals=task.max_literals)
+    answers = forest.predict(booleanizer.transform(held))
+    concepts = explainer.classifier_.concepts(held) > 0.5
     return {
-        "accuracy": explainer.score(held),
+        "accuracy": metrics.explanation_accuracy(explanation.formulas, concepts, answers),
         "literals": explanation.literals,
         "formulas": [explanation.text(label) for label in explanation.formulas],
     }
@@ -322,8 +316,7 @@ def measure_cascade(task: CascadeTask) -> Record:
     cascade = LENCascade(stage, stage).fit(
         data.low, middle.astype(int), data.target, middle_names=data.middle.names
     )
-    random = np.random.default_rng(task.seed).random((5000, len(data.low.names))) < 0.5
-    drawn = DataTable(dict(zip(data.low.names, random.T, strict=True)), "drawn rows")
+    drawn = _valid_rows(data.low, task.seed)
     formulas = cascade.formulas(expanded=True)
     differing = []
     for rows in (data.low, drawn):
@@ -339,6 +332,18 @@ def measure_cascade(task: CascadeTask) -> Record:
         "literals": metrics.complexity(formulas),
         "unexpanded": metrics.complexity(cascade.formulas(expanded=False)),
     }
+
+
+def _valid_rows(low: DataTable, seed: int) -> DataTable:
+    """5,000 rows whose indicators have levels drawn at random, independently of each other."""
+    rng = np.random.default_rng(seed)
+    columns = {}
+    families = itertools.groupby(low.names, key=lambda name: name.split(" = ")[0])
+    for _, family in families:
+        members = list(family)
+        level = rng.integers(len(members), size=5000)
+        columns |= {name: level == number for number, name in enumerate(members)}
+    return DataTable(columns, "drawn rows")
 
 
 @dataclass(frozen=True)
@@ -376,7 +381,7 @@ def measure_thresholds(task: ThresholdTask) -> Record:
     model = LENClassifier(
         booleanizer=Booleanizer(thresholds="learned"), random_state=task.seed % 2**32
     ).fit(data.table, data.target)
-    formula = model.explain("1", cost=0.002).formulas["1"]
+    formula = model.explain("1", cost=COST).formulas["1"]
     used = {
         (predicate.column, predicate.value)
         for name, predicate in model.predicates_.items()
@@ -391,7 +396,7 @@ def measure_thresholds(task: ThresholdTask) -> Record:
     return {
         "accuracy": float(np.mean(formula(concepts) == (fresh.target == "1"))),
         "error": max(errors),
-        "formula": model.explain("1", cost=0.002).text("1"),
+        "formula": model.explain("1", cost=COST).text("1"),
     }
 
 

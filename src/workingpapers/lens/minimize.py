@@ -18,14 +18,14 @@ With all primes at hand the bound holds for every formula; where it meets the co
 cover is proved minimum.
 """
 
+import itertools
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int, UInt64
+from jaxtyping import Bool, Float, Int, UInt64
 from numpy.typing import ArrayLike
 
 from workingpapers.foundation.errors import InputError
@@ -44,20 +44,28 @@ _MANY_PRIMES = 100_000
 _MASK_VARIABLES = 64
 # A term table costs as much as this many entries for each hitting set that is found.
 _ENTRIES_PER_HITTING_SET = 700
-# Cells (terms times patterns) of a working array of the greedy growth: 64 MB.
-_CELLS = 1 << 24
-# Columns of a linear programme that is solved in one go; more enter as they are needed.
-_COLUMNS_AT_ONCE = 2000
+# Bits, or bytes, of a large working array.
+_CELLS = 1 << 25
+# Columns of a linear programme that is solved in one go; beyond, so many enter at a time.
+_COLUMNS_AT_ONCE = 20_000
+_MORE_COLUMNS = 2000
+# Entries of a linear programme that takes seconds.
+_MOST_ENTRIES = 2_500_000
 # Products of matrix entries up to which dominated rows and columns are looked for.
 _DOMINANCE_WORK = 20_000_000
-_STEPS = 4000
+# Steps without success that end the local search, for each row and column and at most.
+_STEPS = 10
+_MOST_STEPS = 3000
 # Patterns from which one round of growth starts.
 _SEEDS = 1024
+# Rounds of growth, or covers that the recursion makes, at most, and those without success that end
+# the growth.
 _ROUNDS = 12
+_IDLE_ROUNDS = 2
 # More patterns than these are too many to grow from: then the recursion supplies the primes.
 _GROWTH_PATTERNS = 6000
-# Terms times ON patterns up to which a choice among terms is made: 256 MB.
-_MOST_BITS = 1 << 31
+# Terms times ON patterns up to which a choice among terms is made: 128 MB.
+_MOST_BITS = 1 << 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +104,11 @@ class Cover:
     @property
     def gap(self) -> float:
         """(cost - lower bound) / cost: 0 for a cover proved minimum, nan where nothing is known."""
-        return 0.0 if self.cost == 0 else max(0.0, (self.cost - self.lower_bound) / self.cost)
+        if self.cost == 0:
+            return 0.0
+        share = (self.cost - self.lower_bound) / self.cost
+        # The bound of weights without a common unit is right to a millionth.
+        return 0.0 if share < 1e-6 else share
 
     @property
     def minimum(self) -> bool:
@@ -213,7 +225,7 @@ class _Primes(NamedTuple):
     positive: Bool[np.ndarray, "terms n"]
     negative: Bool[np.ndarray, "terms n"]
 
-    def __getitem__(self, rows: Any) -> "_Primes":  # type: ignore[override]
+    def take(self, rows: Bool[np.ndarray, " terms"] | Int[np.ndarray, " rows"]) -> "_Primes":
         return _Primes(self.positive[rows], self.negative[rows])
 
 
@@ -526,59 +538,89 @@ def _minimal_hitting_sets(
 # ---------------------------------------------------------------------------------------- covering
 
 
+class _Costs(NamedTuple):
+    """The columns' costs, and how two choices of equal cost are told apart."""
+
+    cost: Float[np.ndarray, " columns"]
+    step: float
+    """Smaller differences between the costs of two choices do not exist, or do not count."""
+    tie: float
+    """What each column costs beside; so little that all rows together do not make a step."""
+
+
 class _Choice(NamedTuple):
     """An answer to a covering problem."""
 
     columns: Int[np.ndarray, " chosen"]
     bound: float
-    """No choice costs less."""
-    duals: Float[np.ndarray, " rows"]
-    """What covering each row is worth, from the linear relaxation."""
+    """No choice costs less, ties aside."""
 
 
 def _choose(
     coverage: UInt64[np.ndarray, "columns words"],
     rows: int,
-    cost: Float[np.ndarray, " columns"],
-    *,
-    step: float,
+    costs: _Costs,
     deadline: float,
+    *,
     prove: bool,
 ) -> _Choice:
-    """Columns of little cost, all costs multiples of `step`, that together cover every row.
+    """Columns of little cost that together cover every row.
 
     Always: the linear relaxation, then a local search among the columns of least reduced cost. With
     `prove`, integer programming over all columns that can belong to a cheaper choice, while there
-    is time.
+    is time, and then for as long again over those of an equally cheap one of fewer columns.
     """
+    began = time.perf_counter()
     # Of columns that cover the same rows only the cheapest counts.
-    by_cost = np.argsort(cost, kind="stable")
+    by_cost = np.argsort(costs.cost, kind="stable")
     sets = np.ascontiguousarray(coverage[by_cost]).view(f"V{coverage.itemsize * coverage.shape[1]}")
     _, first = np.unique(sets[:, 0], return_index=True)
-    kept = np.sort(by_cost[first])
-    cost = cost[kept]
+    kept = by_cost[first]
     matrix = _incidence(coverage[kept], rows)
-    duals, solution = _relaxation(matrix, cost, deadline)
-    reduced = cost - matrix.T @ duals
-    bound = _rounded_up(float(duals.sum()), step)
+    cost, step, tie = costs.cost[kept], costs.step, costs.tie
+    full = cost + tie
 
-    # A cheap choice rarely has a column that costs a literal more than its rows are worth.
+    # The search gets some of the time even where the relaxation could use all of it.
+    duals, solution = _relaxation(matrix, full, began + 0.6 * (deadline - began))
+    reduced = full - matrix.T @ duals
+    least = float(duals.sum())
+    # Some cheapest choice has no more columns than there are rows.
+    bound = _rounded_up(least - tie * rows, step)
+    # A cheap choice rarely has a column that costs one more than its rows are worth.
     close = np.flatnonzero((reduced <= 1) | (solution > 0) | (not solution.any()))
-    forced, core_rows, core = _core(matrix[:, close], cost[close])
-    left = matrix[:, close[core]][core_rows]
-    spent = float(cost[close[forced]].sum())
-    found = _search(left, cost[close[core]], bound - spent, step, deadline)
-    chosen = close[np.concatenate([forced, core[found]])]
-    value = float(cost[chosen].sum())
-    if prove and value > bound + step / 2:
-        better = np.flatnonzero(reduced <= value - step - duals.sum() + step / 8)
-        chosen, bound = _integer_program(matrix, cost, better, chosen, bound, step, deadline)
-    return _Choice(kept[chosen], bound, duals)
+    forced, core_rows, core = _core(matrix[:, close], full[close])
+    enough = _rounded_up(least, tie) - float(full[close[forced]].sum()) + tie / 2
+    core = close[core]
+    found = _search(
+        matrix[:, core][core_rows],
+        full[core],
+        np.flatnonzero(solution[core] > 0.5),
+        enough,
+        tie / 2,
+        deadline,
+    )
+    chosen = np.concatenate([close[forced], core[found]])
+    if prove and cost[chosen].sum() > bound + step / 2:
+        better = np.flatnonzero(reduced < cost[chosen].sum() - step / 2 + tie * rows - least)
+        chosen, proved = _integer_program(matrix, cost, better, chosen, step, deadline)
+        bound = max(bound, proved)
+    value = float(full[chosen].sum())
+    if (
+        prove
+        and cost[chosen].sum() < bound + step / 2
+        and value > _rounded_up(least, tie) + tie / 2
+    ):
+        now = time.perf_counter()
+        better = np.flatnonzero(reduced < value - tie / 2 - least)
+        chosen, _ = _integer_program(
+            matrix, full, better, chosen, tie, min(deadline, now + (now - began))
+        )
+    return _Choice(kept[chosen], bound)
 
 
 def _rounded_up(bound: float, step: float) -> float:
     """The least multiple of `step` that is not below a computed bound."""
-    return math.ceil(bound / step - 0.1) * step
+    return math.ceil(bound / step - 0.01) * step
 
 
 def _incidence(coverage: UInt64[np.ndarray, "columns words"], rows: int) -> Any:
@@ -612,12 +654,14 @@ def _relaxation(
     share = cost / size
     duals = np.minimum.reduceat(share[by_row.indices], by_row.indptr[:-1])
     solution = np.zeros(columns)
+    if matrix.nnz > _MOST_ENTRIES:
+        return duals, solution
     active = np.arange(columns)
     if columns > _COLUMNS_AT_ONCE:
         rank = np.empty(columns, dtype=np.int64)
         rank[np.argsort(share, kind="stable")] = np.arange(columns)
         best = np.minimum.reduceat(rank[by_row.indices], by_row.indptr[:-1])
-        active = np.flatnonzero(np.isin(rank, best) | (rank < _COLUMNS_AT_ONCE))
+        active = np.flatnonzero(np.isin(rank, best) | (rank < _MORE_COLUMNS))
     while (left := deadline - time.perf_counter()) > 0:
         result = linprog(
             cost[active],
@@ -641,7 +685,7 @@ def _relaxation(
         if len(missing) == 0:
             break
         order = np.argsort((cost - paid)[missing], kind="stable")
-        active = np.union1d(active, missing[order[:_COLUMNS_AT_ONCE]])
+        active = np.union1d(active, missing[order[:_MORE_COLUMNS]])
     return duals, solution
 
 
@@ -701,11 +745,12 @@ def _inclusions(
 def _search(
     matrix: Any,
     cost: Float[np.ndarray, " columns"],
-    bound: float,
+    start: Int[np.ndarray, " start"],
+    enough: float,
     step: float,
     deadline: float,
 ) -> Int[np.ndarray, " chosen"]:
-    """A cheap choice by local search with row weights (after Gao, Weise and Li, 2015).
+    """A cheap choice, or one of cost `enough`: local search with row weights (Gao et al., 2015).
 
     Whenever every row is covered a column leaves. In each step one more leaves, the one that loses
     least covered weight for its cost, and columns of uncovered rows enter as long as the choice
@@ -720,14 +765,15 @@ def _search(
     rows_of = np.split(matrix.indices.astype(np.int64), matrix.indptr[1:-1])
     columns_of = np.split(by_row.indices.astype(np.int64), by_row.indptr[1:-1])
     weight = np.ones(rows)
-    # How many chosen columns cover a row, and the sum of their numbers: of a single one, its own.
-    times = np.zeros(rows, dtype=np.int64)
-    owners = np.zeros(rows, dtype=np.int64)
     chosen = np.zeros(columns, dtype=bool)
+    chosen[start] = True
+    # How many chosen columns cover a row, and the sum of their numbers: of a single one, its own.
+    times = (by_row @ chosen.astype(float)).astype(np.int64)
+    owners = (by_row @ np.where(chosen, np.arange(columns), 0.0)).astype(np.int64)
     moved = np.zeros(columns, dtype=np.int64)
     waiting = np.zeros(columns, dtype=bool)
     # The weight a column outside would newly cover; of one inside, minus what it alone covers.
-    score = np.diff(matrix.indptr).astype(float)
+    score = np.where(chosen, -(matrix.T @ (times == 1.0)), matrix.T @ (times == 0.0))
 
     def move(column: int, now: int) -> None:
         enters = not chosen[column]
@@ -756,13 +802,14 @@ def _search(
     while not times.all():
         move(best_of(np.flatnonzero(~chosen)), 0)
     best, least, newest = chosen.copy(), math.inf, -1
-    for now in range(1, _STEPS):
+    patience = min(_MOST_STEPS, _STEPS * (rows + columns))
+    for now in itertools.count(1):
         while times.all():
             spent = float(cost[chosen].sum())
-            if spent < least - step / 2:
-                best, least = chosen.copy(), spent
+            if spent < least - step:
+                best, least, last = chosen.copy(), spent, now + patience
             move(best_of(np.flatnonzero(chosen)), now)
-        if least < bound + step / 2 or time.perf_counter() > deadline:
+        if least <= enough or now > last or time.perf_counter() > deadline:
             break
         inside = np.flatnonzero(chosen)
         if len(inside) > 1:
@@ -772,7 +819,7 @@ def _search(
             around = columns_of[missing[rng.integers(len(missing))]]
             allowed = around[~waiting[around]]
             entering = best_of(allowed if len(allowed) else around)
-            if spent + cost[entering] > least - step / 2:
+            if spent + cost[entering] > least - step:
                 break
             move(entering, now)
             spent, newest = spent + cost[entering], entering
@@ -787,7 +834,6 @@ def _integer_program(
     cost: Float[np.ndarray, " columns"],
     better: Int[np.ndarray, " better"],
     chosen: Int[np.ndarray, " chosen"],
-    bound: float,
     step: float,
     deadline: float,
 ) -> tuple[Int[np.ndarray, " chosen"], float]:
@@ -802,13 +848,12 @@ def _integer_program(
     if np.any(np.diff(part.tocsr().indptr) == 0):
         return chosen, value
     forced, rows, core = _core(part, cost[better])
-    spent = float(cost[better[forced]].sum())
     found = np.zeros(0, dtype=np.int64)
-    proved = spent
+    bound = float(cost[better[forced]].sum())
     if len(rows):
         left = deadline - time.perf_counter()
         if left <= 0:
-            return chosen, bound
+            return chosen, -math.inf
         result = milp(
             cost[better[core]],
             constraints=LinearConstraint(part[:, core][rows], lb=1),
@@ -816,16 +861,14 @@ def _integer_program(
             bounds=Bounds(0, 1),
             options={"time_limit": left, "mip_rel_gap": 0.0},
         )
-        if result.mip_dual_bound is None:
-            return chosen, bound
-        proved += result.mip_dual_bound
+        bound += -math.inf if result.mip_dual_bound is None else result.mip_dual_bound
         if result.x is None:
-            return chosen, max(bound, min(value, _rounded_up(proved, step)))
+            return chosen, min(value, _rounded_up(bound, step)) if bound > 0 else -math.inf
         found = np.flatnonzero(result.x > 0.5)
     answer = better[np.concatenate([forced, core[found]])]
     if cost[answer].sum() < value - step / 2:
         chosen, value = answer, float(cost[answer].sum())
-    return chosen, max(bound, min(value, _rounded_up(proved, step)))
+    return chosen, min(value, _rounded_up(bound, step))
 
 
 # ----------------------------------------------------------------------------------------- growing
@@ -835,85 +878,97 @@ def _grow(
     problem: _Problem,
     seeds: Bool[np.ndarray, "seeds n"],
     allowed: Bool[np.ndarray, "seeds n"],
-    worth: Float32[np.ndarray, " on"],
+    worth: Int[np.ndarray, " on"],
     rng: np.random.Generator,
 ) -> _Primes:
     """A prime around each seed, of literals that the seed has in its allowed variables.
 
-    `worth` says how much covering each ON pattern counts, in whole numbers of at least one, so that
-    sums are exact whatever their order. All allowed literals of a seed together must exclude every
-    OFF pattern. The random generator makes each seed weigh its choices a little differently.
+    `worth` says how much covering each ON pattern counts, in whole numbers from 1. All allowed
+    literals of a seed together must exclude every OFF pattern. The random generator makes each seed
+    weigh its choices a little differently.
     """
-    on, off = problem.on.astype(np.float32), problem.off.astype(np.float32)
+    on, off = _packed(problem.on.T), _packed(problem.off.T)
+    # Plane k holds the ON patterns that have bit k in their worth.
+    planes = _packed((worth >> np.arange(int(worth.max()).bit_length())[:, None]) & 1 == 1)
+    every_on, every_off = (_packed(np.ones((1, len(rows)), dtype=bool)) for rows in problem[:2])
     used = np.zeros(seeds.shape, dtype=bool)
-    block = max(1, _CELLS // (len(on) + len(off)))
+    block = max(1, _CELLS // (64 * (on.shape[1] + off.shape[1])))
     for begin in range(0, len(seeds), block):
         part = slice(begin, begin + block)
-        noise = rng.random((len(seeds[part]), 1)) * rng.random(seeds[part].shape)
-        patience = 0.05 * 10 ** rng.random((len(seeds[part]), 1))
+        count = len(seeds[part])
+        noise = rng.random((count, 1)) * rng.random(seeds[part].shape)
         taste = (1 - noise / 2) / problem.weights
-        used[part] = _literals(seeds[part], allowed[part], on, off, worth, taste, patience)
-        _drop_unneeded(seeds[part], used[part], on, off, problem.weights)
+        patience = 0.05 * 10 ** rng.random((count, 1))
+        # Of each seed's term, as sets of patterns in columns of words: what it covers.
+        good, bad = (np.repeat(every.T, count, axis=1) for every in (every_on, every_off))
+        active = np.arange(count)
+        while len(active):
+            values = seeds[begin + active]
+            good_left, good_now = _sizes(good, on, values, planes)
+            bad_left, bad_now = _sizes(bad, off, values, every_off)
+            # The literal is added that removes the largest share of the OFF patterns for the share
+            # of the ON patterns it removes, both on a logarithmic scale.
+            loss = np.log((good_now + 1) / (good_left + 1)) + patience[active]
+            gain = taste[active] * np.log((bad_now + 1) / (bad_left + 1)) / loss
+            gain[~allowed[begin + active] | (bad_left == bad_now)] = -1
+            variable = gain.argmax(axis=1)
+            used[begin + active, variable] = True
+            flip = np.where(values[np.arange(len(active)), variable], np.uint64(0), ~np.uint64(0))
+            good &= on[variable].T ^ flip
+            bad &= off[variable].T ^ flip
+            left = bad.any(axis=0)
+            active, good, bad = active[left], good[:, left], bad[:, left]
+        _drop_unneeded(seeds[part], used[part], problem, off)
     return _Primes(used & seeds, used & ~seeds)
 
 
-def _literals(
-    seeds: Bool[np.ndarray, "seeds n"],
-    allowed: Bool[np.ndarray, "seeds n"],
-    on: Float32[np.ndarray, "on n"],
-    off: Float32[np.ndarray, "off n"],
-    worth: Float32[np.ndarray, " on"],
-    taste: Float[np.ndarray, "seeds n"],
-    patience: Float[np.ndarray, "seeds 1"],
-) -> Bool[np.ndarray, "seeds n"]:
-    """The variables whose literals, added one by one, exclude every OFF pattern.
+def _sizes(
+    sets: UInt64[np.ndarray, "words seeds"],
+    variables: UInt64[np.ndarray, "n words"],
+    values: Bool[np.ndarray, "seeds n"],
+    planes: UInt64[np.ndarray, "planes words"],
+) -> tuple[Float[np.ndarray, "seeds n"], Float[np.ndarray, "seeds 1"]]:
+    """The size of each set once its seed's literal of each variable is added, and as it is.
 
-    The literal added is the one that removes the largest share of the OFF patterns for the share of
-    the ON patterns it removes, both on a logarithmic scale.
+    Patterns count with the number that the planes write in binary.
     """
-    used = np.zeros(seeds.shape, dtype=bool)
-    active = np.arange(len(seeds))
-    good = np.repeat(worth[None], len(seeds), axis=0)
-    bad = np.ones((len(seeds), len(off)), dtype=np.float32)
-    while len(active):
-        values = seeds[active]
-        good_now, bad_now = good.sum(axis=1)[:, None], bad.sum(axis=1)[:, None]
-        good_with, bad_with = good @ on, bad @ off
-        good_left = np.where(values, good_with, good_now - good_with)
-        bad_left = np.where(values, bad_with, bad_now - bad_with)
-        loss = np.log(good_now + 1) - np.log(good_left + 1) + patience[active]
-        gain = taste[active] * (np.log(bad_now + 1) - np.log(bad_left + 1)) / loss
-        gain[~allowed[active] | (bad_left == bad_now)] = -1
-        variable = gain.argmax(axis=1)
-        used[active, variable] = True
-        value = np.take_along_axis(values, variable[:, None], axis=1)
-        good *= on.T[variable] == value
-        bad *= off.T[variable] == value
-        left = bad.any(axis=1)
-        active, good, bad = active[left], good[left], bad[left]
-    return used
+    now = np.zeros(sets.shape[1])
+    plain = np.zeros((len(variables), sets.shape[1]))
+    for digit, plane in enumerate(planes):
+        counted = sets & plane[:, None]
+        now += 2.0**digit * np.bitwise_count(counted).sum(axis=0, dtype=np.int64)
+        for variable, words in enumerate(variables):
+            common = np.bitwise_count(counted & words[:, None])
+            plain[variable] += 2.0**digit * common.sum(axis=0, dtype=np.int64)
+    return np.where(values, plain.T, now[:, None] - plain.T), now[:, None]
 
 
 def _drop_unneeded(
     seeds: Bool[np.ndarray, "seeds n"],
     used: Bool[np.ndarray, "seeds n"],
-    on: Float32[np.ndarray, "on n"],
-    off: Float32[np.ndarray, "off n"],
-    weights: Float[np.ndarray, " n"],
+    problem: _Problem,
+    off: UInt64[np.ndarray, "n words"],
 ) -> None:
-    """Take literals out of `used`, in place, until each is needed to exclude some OFF pattern."""
-    # Of the literals that can go, the one goes that removes most ON patterns for its weight.
-    share = np.where(seeds, on.mean(axis=0), 1 - on.mean(axis=0))
-    value = (share + 1 / len(on)) / weights
+    """Take literals out of `used`, in place, until each alone excludes some OFF pattern."""
+    # Of the literals that can go, the one goes that excludes most ON patterns for its weight.
+    share = np.where(seeds, problem.on.mean(axis=0), 1 - problem.on.mean(axis=0))
+    value = (share + 1 / len(problem.on)) / problem.weights
+    padding = ~_packed(np.ones((1, len(problem.off)), dtype=bool)).T
     active = np.arange(len(seeds))
     while len(active):
-        values, taken = seeds[active], used[active]
-        broken = (taken & values).astype(np.float32) @ (1 - off.T)
-        broken += (taken & ~values).astype(np.float32) @ off.T
-        alone = (broken == 1).astype(np.float32)
-        with_variable = alone @ off
-        excluded = np.where(values, alone.sum(axis=1)[:, None] - with_variable, with_variable)
-        spare = taken & (excluded == 0)
+        # Sets of OFF patterns that one literal, or more than one, excludes.
+        once = np.repeat(padding, len(active), axis=1)
+        again = once.copy()
+        excluded = []
+        for variable, words in enumerate(off):
+            value_here = seeds[active, variable]
+            broken = words[:, None] ^ np.where(value_here, ~np.uint64(0), np.uint64(0))
+            broken &= np.where(used[active, variable], ~np.uint64(0), np.uint64(0))
+            again |= once & broken
+            once |= broken
+            excluded.append(broken)
+        alone = once & ~again
+        spare = used[active] & ~np.array([(broken & alone).any(axis=0) for broken in excluded]).T
         left = spare.any(axis=1)
         active, spare = active[left], spare[left]
         used[active, np.where(spare, value[active], np.inf).argmin(axis=1)] = False
@@ -935,76 +990,66 @@ def _reduced(
 
 
 class _Objective(NamedTuple):
-    """What is minimised: the literals' cost, in units, and a little for each term.
+    """What is minimised: what the literals cost, in units, and then the number of terms.
 
-    With weights that are whole multiples of a unit, `tie` is so small that all terms together do
-    not outweigh one unit, and every cost is a multiple of it. With other weights, costs less than
-    a millionth of the least weight apart count as equal.
+    With weights that are whole multiples of a unit all costs are whole; of other weights the least
+    is the unit, and costs less than a millionth of it apart count as equal.
     """
 
     weights: Float[np.ndarray, " n"]
     unit: float
+    step: float
     tie: float
-    whole: bool
 
     @classmethod
-    def of(cls, problem: _Problem) -> "_Objective":
-        weights = problem.weights
+    def of(cls, weights: Float[np.ndarray, " n"], rows: int) -> "_Objective":
+        """The objective of a covering problem of so many rows."""
         for parts in range(1, 101):
             scaled = weights * parts
             if np.allclose(scaled, np.rint(scaled), rtol=0, atol=1e-9):
-                return cls(weights, 1 / parts, 0.5 ** len(problem.on).bit_length(), True)
-        return cls(weights, float(weights.min()), 1e-6, False)
+                return cls(weights, 1 / parts, 1.0, 0.5 ** (rows.bit_length() + 4))
+        return cls(weights, float(weights.min()), 1e-6, 1e-6 / rows)
 
-    def cost(self, primes: _Primes) -> Float[np.ndarray, " terms"]:
+    def costs(self, primes: _Primes) -> _Costs:
         literals = _prices(*primes, self.weights) / self.unit
-        return (np.rint(literals) if self.whole else literals) + self.tie
+        return _Costs(np.rint(literals) if self.step == 1 else literals, self.step, self.tie)
 
     def total(self, primes: _Primes) -> float:
-        return float(self.cost(primes).sum())
-
-    def lower_bound(self, bound: float, rows: int) -> float:
-        """What literals cost at least, by a bound on the total for so many ON patterns."""
-        # Some cheapest cover has no more terms than there are ON patterns.
-        below = bound - self.tie * rows
-        return self.unit * max(0.0, math.ceil(below - 1e-9) if self.whole else below)
+        return float(self.costs(primes).cost.sum()) + self.tie * len(primes.positive)
 
 
 def _exact(problem: _Problem, deadline: float, *, patient: bool) -> _Solution:
     """A minimum cover from all primes; the heuristic's where that cannot be had or is better."""
+    began = time.perf_counter()
     if len(problem.on) == 1:
         return _shortest_term(problem, deadline)
     primes = _all_primes(problem, deadline, _MOST_PRIMES if patient else _MANY_PRIMES)
     if primes is None:
         return _heuristic(problem, deadline)
-    objective = _Objective.of(problem)
-    cover, bound = _cover(problem, primes, objective, deadline, prove=True)
-    if objective.total(cover) < bound + objective.tie / 2:
-        return _Solution(cover, "exact", float(_prices(*cover, problem.weights).sum()))
-    best = min(cover, _heuristic(problem, deadline).primes, key=objective.total)
-    return _Solution(best, "exact", objective.lower_bound(bound, len(problem.on)))
+    objective = _Objective.of(problem.weights, len(problem.on))
+    # Choosing gets half of the time even where finding the primes took more.
+    now = time.perf_counter()
+    deadline = max(deadline, now + (deadline - began) / 2)
+    best, bound = _cover(problem, primes, objective, now + 0.7 * (deadline - now), prove=True)
+    if objective.costs(best).cost.sum() > bound + objective.step / 2:
+        best = min(best, _heuristic(problem, deadline).primes, key=objective.total)
+    return _Solution(best, "exact", bound * objective.unit)
 
 
 def _shortest_term(problem: _Problem, deadline: float) -> _Solution:
     """One ON pattern needs one term: a cheapest set of variables that excludes all OFF patterns."""
     [pattern] = problem.on
-    objective = _Objective.of(problem)
-    cost = problem.weights / objective.unit
-    step = 1.0 if objective.whole else objective.tie
+    objective = _Objective.of(problem.weights, len(problem.off))
+    every = np.eye(len(pattern), dtype=bool)
+    costs = objective.costs(_Primes(every, np.zeros_like(every)))
     choice = _choose(
-        _packed((problem.off ^ pattern).T),
-        len(problem.off),
-        np.rint(cost) if objective.whole else cost,
-        step=step,
-        deadline=deadline,
-        prove=True,
+        _packed((problem.off ^ pattern).T), len(problem.off), costs, deadline, prove=True
     )
     used = np.zeros((1, len(pattern)), dtype=bool)
     used[0, choice.columns] = True
-    spent = float(problem.weights[choice.columns].sum())
-    proved = cost[choice.columns].sum() < choice.bound + step / 2
-    bound = spent if proved else choice.bound * objective.unit
-    return _Solution(_Primes(used & pattern, used & ~pattern), "exact", bound)
+    return _Solution(
+        _Primes(used & pattern, used & ~pattern), "exact", choice.bound * objective.unit
+    )
 
 
 def _heuristic(problem: _Problem, deadline: float) -> _Solution:
@@ -1013,46 +1058,51 @@ def _heuristic(problem: _Problem, deadline: float) -> _Solution:
     rows, width = on.shape
     if rows + len(off) > _GROWTH_PATTERNS and width <= TABLE_VARIABLES:
         return _by_recursion(problem, deadline)
-    objective = _Objective.of(problem)
+    objective = _Objective.of(problem.weights, len(problem.on))
     rng = np.random.default_rng(0)
-    anything = np.ones((_SEEDS, width), dtype=bool)
-    flat = np.ones(rows, dtype=np.float32)
+    flat = np.ones(rows, dtype=np.int64)
+
+    def grown(seeds: np.ndarray, allowed: np.ndarray | None, worth: np.ndarray) -> _Primes:
+        """Primes around the seeds, several for each where there are few."""
+        again = np.resize(np.arange(len(seeds)), max(len(seeds), _SEEDS // 2))
+        free = np.ones_like(seeds) if allowed is None else allowed
+        return _grow(problem, seeds[again], free[again], worth, rng)
+
     pool = _isop(problem) if width <= _TERNARY_VARIABLES else _Primes(on[:0], on[:0])
     missing = on
     while len(missing):
-        seeds = missing[np.linspace(0, len(missing) - 1, min(len(missing), _SEEDS)).astype(int)]
-        pool = _united(pool, _grow(problem, seeds, anything[: len(seeds)], flat, rng))
+        sample = np.linspace(0, len(missing) - 1, min(len(missing), _SEEDS)).astype(int)
+        pool = _united(pool, grown(missing[sample], None, flat))
         covered = np.bitwise_or.reduce(_coverage(pool, on), axis=0)
         missing = on[~_unpacked(covered[None], rows)[0]]
+    # Half of the time at most is for the pool, the rest for choosing from it.
+    middle = (time.perf_counter() + deadline) / 2
+    idle = 0
     for _ in range(_ROUNDS):
-        if time.perf_counter() > deadline:
+        if idle == _IDLE_ROUNDS or time.perf_counter() > middle:
             break
         matrix = _incidence(_coverage(pool, on), rows)
-        duals, _ = _relaxation(matrix, objective.cost(pool), deadline)
+        duals, _ = _relaxation(matrix, objective.costs(pool).cost, deadline)
         dear = np.argsort(-duals, kind="stable")[: min(_SEEDS, np.count_nonzero(duals))]
-        worth = (1 + np.rint(duals * (32 / duals.mean()))).astype(np.float32)
-        found = _grow(problem, on[dear], anything[: len(dear)], worth, rng)
-        paid = _unpacked(_coverage(found, on), rows) @ duals
-        found = found[objective.cost(found) < paid - objective.tie / 2]
-        if len(found.positive) == 0:
-            break
-        pool = _united(pool, found)
+        worth = 1 + np.minimum(14, np.rint(duals * (4 / duals.mean())).astype(np.int64))
+        found = grown(on[dear], None, worth)
+        reduced = objective.costs(found).cost - _unpacked(_coverage(found, on), rows) @ duals
+        idle = 0 if (reduced < -1e-6).any() else idle + 1
+        pool = _united(pool, found.take(reduced < 0.5))
     best, _ = _cover(problem, pool, objective, deadline, prove=False)
-    for _ in range(_ROUNDS):
-        if time.perf_counter() > deadline:
-            break
-        pool = _united(pool, _grow(problem, *_reduced(best, on), flat, rng))
+    idle = 0
+    while idle < _IDLE_ROUNDS and time.perf_counter() < deadline:
+        pool = _united(pool, grown(*_reduced(best, on), flat))
         cover, _ = _cover(problem, pool, objective, deadline, prove=False)
-        if objective.total(cover) > objective.total(best) - objective.tie / 2:
-            break
-        best = cover
+        idle = 0 if objective.total(cover) < objective.total(best) - objective.tie / 2 else idle + 1
+        best = min(best, cover, key=objective.total)
     return _Solution(best, "heuristic", math.nan)
 
 
 def _by_recursion(problem: _Problem, deadline: float) -> _Solution:
-    """For large tables: Minato's covers for several orders of the variables, and from their terms."""
+    """For large tables: a cover by terms of Minato's covers for several variable orders."""
     on, off, weights = problem
-    objective = _Objective.of(problem)
+    objective = _Objective.of(problem.weights, len(problem.on))
     rng = np.random.default_rng(0)
     began = time.perf_counter()
     best = pool = _isop(problem)
@@ -1072,35 +1122,37 @@ def _by_recursion(problem: _Problem, deadline: float) -> _Solution:
 
 
 def _cover(
-    problem: _Problem, primes: _Primes, objective: _Objective, deadline: float, *, prove: bool
+    problem: _Problem,
+    primes: _Primes,
+    objective: _Objective,
+    deadline: float,
+    *,
+    prove: bool,
 ) -> tuple[_Primes, float]:
     """An irredundant cover from the given primes, and a bound on what any such cover costs."""
     choice = _choose(
         _coverage(primes, problem.on),
         len(problem.on),
-        objective.cost(primes),
-        step=objective.tie,
-        deadline=deadline,
+        objective.costs(primes),
+        deadline,
         prove=prove,
     )
-    chosen = primes[choice.columns]
+    chosen = primes.take(choice.columns)
     covered = _incidence(_coverage(chosen, problem.on), len(problem.on))
     times = np.bincount(covered.indices, minlength=len(problem.on))
     kept = np.ones(len(chosen.positive), dtype=bool)
     # The dearest terms whose patterns the others cover go first.
-    for term in np.argsort(-objective.cost(chosen), kind="stable"):
+    for term in np.argsort(-objective.costs(chosen).cost, kind="stable"):
         mine = covered.indices[covered.indptr[term] : covered.indptr[term + 1]]
         if (times[mine] > 1).all():
             times[mine] -= 1
             kept[term] = False
-    return chosen[kept], choice.bound
+    return chosen.take(kept), choice.bound
 
 
 def _united(one: _Primes, other: _Primes) -> _Primes:
     """The terms of both, without repetition."""
-    literals = np.concatenate([np.hstack(one), np.hstack(other)])
-    packed = np.packbits(literals, axis=1)
+    both = _Primes(*(np.concatenate(pair) for pair in zip(one, other, strict=True)))
+    packed = np.packbits(np.hstack(both), axis=1)
     _, first = np.unique(packed.view(f"V{packed.shape[1]}")[:, 0], return_index=True)
-    literals = literals[np.sort(first)]
-    width = one.positive.shape[1]
-    return _Primes(literals[:, :width], literals[:, width:])
+    return both.take(np.sort(first))
