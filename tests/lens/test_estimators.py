@@ -51,7 +51,7 @@ def test_the_other_nets_pass_a_short_list(net):
 
     wanted = set(SHORT_LIST)
     ran = 0
-    for one, check in estimator_checks_generator(LENClassifier(net, epochs=60)):
+    for one, check in estimator_checks_generator(LENClassifier(net, epochs=200)):
         name = getattr(check, "func", check).__name__
         if name in wanted:
             check(one)
@@ -169,7 +169,10 @@ def test_a_cascades_expanded_formulas_are_the_composed_networks():
         data.low, middle, data.target, middle_names=data.middle.names
     )
     rng = np.random.default_rng(0)
-    drawn = {name: rng.random(2000) < 0.5 for name in data.low.names}
+    levels = {number: rng.integers(0, 3, 2000) for number in range(20)}
+    drawn = {
+        name: levels[number // 3] == number % 3 for number, name in enumerate(data.low.names)
+    }
     concepts = cascade.first_.concepts(drawn) > 0.5
     predicted = cascade.predict(drawn)
     for label, formula in cascade.formulas().items():

@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 
 from workingpapers.foundation.errors import InputError
 from workingpapers.lens import LENClassifier
-from workingpapers.lens.concepts import Group
+from workingpapers.lens.concepts import Group, valid_patterns
 from workingpapers.lens.explain import (
     ClassFunction,
     Patterns,
     class_functions,
     explain_function,
     make_front,
-    necessary_whole,
+    possible_part,
     psi_formula,
-    sufficient_part,
+    style_function,
     sufficient_reason,
     truth_table_rows,
 )
@@ -31,7 +31,8 @@ def function_of(table: np.ndarray) -> ClassFunction:
     """A class function given by its truth table."""
     width = len(table).bit_length() - 1
     weights = 1 << np.arange(width)
-    return ClassFunction(np.arange(width), lambda patterns: table[patterns @ weights])
+    margin = np.where(table, 1.0, -1.0)
+    return ClassFunction(np.arange(width), lambda patterns: margin[patterns @ weights])
 
 
 tables = st.integers(2, 5).flatmap(
@@ -140,7 +141,7 @@ def test_a_constant_network_has_constant_formulas():
 
 
 def test_too_wide_a_table_is_refused_with_the_guarantee_that_fits():
-    function = ClassFunction(np.arange(21), lambda patterns: patterns[:, 0])
+    function = ClassFunction(np.arange(21), lambda patterns: patterns[:, 0] - 0.5)
     with pytest.raises(InputError, match="a table of 2\\^21 rows; at most 20 fit: use guarantee"):
         explain_function(
             function, "all", [f"c{n}" for n in range(21)], np.zeros((1, 21), dtype=bool), ()
@@ -153,7 +154,7 @@ def test_the_psi_formula_is_the_networks_boolean_form():
     rows = truth_table_rows(6)
     formula = psi_formula(model.net_, 0, model.concept_names_)
     with torch.no_grad():
-        wanted = model.net_.boolean_forward(torch.from_numpy(rows))[:, 0].numpy()
+        wanted = model.net_.boolean_forward(torch.from_numpy(rows).float())[:, 0].numpy()
     assert (formula(rows) == wanted).all()
 
 
@@ -213,17 +214,68 @@ def smaller(formula: Formula):
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_if_keeps_precise_terms_and_only_if_reaches_the_recall(seed):
-    formula, concepts, inside, outside = rows_and_weights(seed)
-    part = sufficient_part(formula, concepts, inside, outside, 0.55)
-    assert part.implies(formula)
-    for term in part.terms:
-        fired = Formula.from_terms(formula.names, [term])(concepts)
-        hits, alarms = inside[fired].sum(), outside[fired].sum()
-        assert (hits + 1) / (hits + alarms + 2) >= 0.55
-    whole = necessary_whole(formula, concepts, inside, outside, 0.95)
-    assert formula.implies(whole)
-    assert inside[whole(concepts)].sum() >= 0.93 * inside.sum()
+def test_style_thresholds_are_the_nearest_that_keep_their_word(seed):
+    rng = np.random.default_rng(seed)
+    rows = truth_table_rows(5)
+    inside, outside = rng.integers(0, 9, (2, len(rows)))
+    sure = rng.normal(size=len(rows)) + 0.2 * (inside - outside)
+    function = ClassFunction(np.arange(5), lambda patterns: sure[patterns @ (1 << np.arange(5))])
+    for style, sign in (("if", 1), ("only_if", -1)):
+        styled = style_function(function, style, rows, inside, outside, 0.8)
+
+        def rate(threshold, style=style):
+            fired = sure > threshold
+            hits = inside[fired].sum()
+            wanted = (hits + outside[fired].sum()) if style == "if" else inside.sum()
+            return (hits + 1) / (wanted + 2)
+
+        assert sign * styled.threshold >= 0
+        steps = np.unique(sure)
+        between = (steps[1:] + steps[:-1]) / 2
+        nearer = [one for one in between if 0 < sign * one < sign * styled.threshold]
+        if rate(styled.threshold) >= 0.8:
+            assert all(rate(one) < 0.8 for one in [0.0, *nearer] if one != styled.threshold)
+        else:
+            every = [
+                0.0,
+                *(one for one in sure if sign * one > 0),
+                *([sure.min() - 1] * (sign < 0)),
+            ]
+            assert rate(styled.threshold) >= max(rate(one) for one in every) - 1e-12
+
+
+def test_impossible_terms_and_implied_literals_are_left_out():
+    names = ["x = a", "x = b", "x = c", "y > 1", "y > 2", "z"]
+    groups = (Group("exclusive", (0, 1, 2), complete=True), Group("ordered", (3, 4)))
+    formula = Formula.from_terms(
+        names,
+        [
+            {"x = a": True, "x = b": True},
+            {"x = a": True, "x = b": False, "z": True},
+            {"y > 1": False, "y > 2": True},
+            {"y > 1": True, "y > 2": True},
+            {"x = a": False, "x = b": False, "x = c": False, "z": False},
+        ],
+    )
+    part = possible_part(formula, groups)
+    assert str(part) == "x = a & z | y > 2"
+    rows = valid_patterns(6, groups, range(6))
+    assert (part(rows) == formula(rows)).all()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_possible_part_equals_the_formula_on_valid_rows(seed):
+    rng = np.random.default_rng(seed)
+    groups = (
+        Group("exclusive", (0, 1, 2), complete=bool(seed % 2)),
+        Group("ordered", (3, 4, 5), missing=6),
+    )
+    masks = rng.random((2, 30, 8)) < 0.3
+    formula = Formula([f"c{n}" for n in range(8)], masks[0], masks[1] & ~masks[0])
+    rows = valid_patterns(8, groups, range(8))
+    part = possible_part(formula, groups)
+    assert (part(rows) == formula(rows)).all()
+    assert part.n_literals <= formula.n_literals
 
 
 def test_styles_move_precision_and_recall_as_they_say():

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     )
     from workingpapers.lens.explain import Certificate, Explanation
     from workingpapers.lens.formula import Formula, Predicate
-    from workingpapers.lens.minimize import Cover, minimize
+    from workingpapers.lens.minimization import Cover, minimize
     from workingpapers.lens.storage import load_model, save_model
 
 _HOMES = {
     "Booleanizer": "concepts",
     "Certificate": "explain",
-    "Cover": "minimize",
+    "Cover": "minimization",
     "Explanation": "explain",
     "Formula": "formula",
     "LENCascade": "estimators",
@@ -31,6 +31,7 @@ _HOMES = {
     "LENExplainer": "estimators",
     "Predicate": "formula",
     "load_model": "storage",
+    "minimize": "minimization",
     "save_model": "storage",
 }
 
@@ -52,9 +53,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "minimize":
-        # The function has its module's name; importing the module would hide it behind that.
-        return importlib.import_module("workingpapers.lens.minimize").minimize
     if name in _HOMES:
         return getattr(importlib.import_module(f"workingpapers.lens.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -533,7 +533,7 @@ def _minimized(
 
     from workingpapers.foundation.tables import read_table
     from workingpapers.lens.formula import Formula
-    from workingpapers.lens.minimize import minimize as minimize_table
+    from workingpapers.lens.minimization import minimize as minimize_table
 
     if method not in ("auto", "isop", "heuristic", "exact"):
         raise InputError(f"--method {method}: expected auto, isop, heuristic or exact")

@@ -210,9 +210,10 @@ class Booleanizer(TransformerMixin, BaseEstimator):
     """Makes Boolean concepts of numeric, boolean and categorical columns.
 
     - A numeric column becomes up to `n_thresholds` cumulative concepts such as `age > 61.5`. The
-      thresholds stand between two data values, near the quantiles (thresholds="quantile") or
-      where a small decision tree on this column splits the classes (thresholds="tree", which
-      needs y), in the fewest digits that keep the split of the fitted data.
+      thresholds stand between two data values, in the fewest digits that keep the split of the
+      fitted data: near the quantiles (thresholds="quantile"), where a small decision tree on this
+      column splits the classes ("tree"), or where a network over all columns learns to put them
+      ("learned"). The last two need y.
     - A column of 0 and 1, or of true and false, is the concept itself, with the column's name.
     - A column of two categories becomes one concept, more become one concept each, `odor = n`; of
       more than `max_categories` only the most frequent do.
@@ -242,7 +243,7 @@ class Booleanizer(TransformerMixin, BaseEstimator):
         """Choose the concepts of a table, as `read_table` takes it, or of an array.
 
         InputError names a column without any value; a table of constants only; two concepts of
-        the same name; y missing where thresholds="tree" needs it.
+        the same name; y missing where the thresholds need it.
         """
         self._check_parameters()
         table = read_table(X)
@@ -253,8 +254,11 @@ class Booleanizer(TransformerMixin, BaseEstimator):
         self.categories_: dict[str, tuple[str, ...]] = {}
         predicates: list[Predicate] = []
         groups: list[Group] = []
+        learned = {}
+        if self.thresholds == "learned" and classes is not None:
+            learned = _learned_thresholds(table, classes, self.n_thresholds)
         for name in table.names:
-            own = self._choose(table, name, classes)
+            own = self._choose(table, name, classes, learned.get(name))
             first = len(predicates)
             predicates.extend(own)
             groups.extend(self._group(own, first))
@@ -337,7 +341,7 @@ class Booleanizer(TransformerMixin, BaseEstimator):
             if not isinstance(value, int | np.integer) or value < least:
                 raise InputError(f"{name}: expected an integer of at least {least}, got {value!r}")
         for name, choices in (
-            ("thresholds", ("quantile", "tree")),
+            ("thresholds", ("quantile", "tree", "learned")),
             ("missing", ("concept", "error")),
         ):
             if getattr(self, name) not in choices:
@@ -345,16 +349,22 @@ class Booleanizer(TransformerMixin, BaseEstimator):
                 raise InputError(f"{name}: expected {expected}, got {getattr(self, name)!r}")
 
     def _check_classes(self, y: ArrayLike | None, n_rows: int) -> np.ndarray | None:
-        if self.thresholds != "tree":
+        if self.thresholds == "quantile":
             return None
         if y is None:
-            raise InputError("y: thresholds='tree' needs the classes of the rows")
+            raise InputError(f"y: thresholds={self.thresholds!r} needs the classes of the rows")
         _, classes = np.unique(np.asarray(y), return_inverse=True)
         if len(classes) != n_rows:
             raise InputError(f"y: expected {n_rows} classes, one a row, got {len(classes)}")
         return classes
 
-    def _choose(self, table: DataTable, name: str, classes: np.ndarray | None) -> list[Predicate]:
+    def _choose(
+        self,
+        table: DataTable,
+        name: str,
+        classes: np.ndarray | None,
+        learned: np.ndarray | None = None,
+    ) -> list[Predicate]:
         """The concepts of one column; an empty list and an entry in `dropped_` if it has none."""
         is_missing = table.missing(name)
         where = f"{table.source}: column {name!r}"
@@ -378,15 +388,15 @@ class Booleanizer(TransformerMixin, BaseEstimator):
         if table.kind(name) != "categorical" and _is_truth(distinct):
             return [Predicate(name, "true"), *extra]
         if table.kind(name) == "numeric":
-            boundaries = (
-                _quantile_boundaries(counts, self.n_thresholds)
-                if classes is None
-                else _tree_boundaries(
-                    np.searchsorted(distinct, present), classes[~is_missing], self.n_thresholds
-                )
-            )
+            if learned is not None:
+                boundaries = _boundaries_near(learned, distinct)
+            elif classes is None:
+                boundaries = _quantile_boundaries(counts, self.n_thresholds)
+            else:
+                ranks = np.searchsorted(distinct, present)
+                boundaries = _tree_boundaries(ranks, classes[~is_missing], self.n_thresholds)
             if not boundaries.size:
-                self.dropped_[name] = "no threshold tells the classes apart"
+                self.dropped_[name] = "no threshold helps"
             cuts = [threshold_between(distinct[i], distinct[i + 1]) for i in boundaries]
             return [Predicate(name, ">", cut) for cut in cuts] + extra
         values = [str(value) for value in distinct]
@@ -518,6 +528,37 @@ def _tree_boundaries(
     )
     grown = tree.fit(ranks[:, None], classes).tree_
     return np.unique(np.floor(grown.threshold[grown.feature >= 0]).astype(np.int64))
+
+
+def _learned_thresholds(
+    table: DataTable, classes: Int[np.ndarray, " rows"], n: int
+) -> dict[str, Float[np.ndarray, " thresholds"]]:
+    """n thresholds of each numeric column, learned together by a network over all of them."""
+    import torch
+
+    from workingpapers.lens.training import learn_thresholds
+
+    columns = {}
+    for name in table.names:
+        column, is_missing = table.column(name), table.missing(name)
+        if table.kind(name) == "numeric" and len(np.unique(column[~is_missing])) > 2:
+            # A missing value tells nothing: it stands at the mean here, and false as a concept.
+            columns[name] = np.where(is_missing, column[~is_missing].mean(), column)
+    if not columns:
+        return {}
+    features = torch.tensor(np.column_stack(list(columns.values())), dtype=torch.float32)
+    count = int(classes.max()) + 1
+    targets = torch.eye(count)[torch.as_tensor(classes)]
+    found = learn_thresholds(features, targets[:, 1:] if count == 2 else targets, n)
+    return dict(zip(columns, found.numpy().astype(float), strict=True))
+
+
+def _boundaries_near(
+    thresholds: Float[np.ndarray, " thresholds"], distinct: Float[np.ndarray, " values"]
+) -> Int[np.ndarray, " cuts"]:
+    """The boundaries between data values that the thresholds fall into, outer ones left out."""
+    below = np.searchsorted(distinct, thresholds) - 1
+    return np.unique(below[(below >= 0) & (below < len(distinct) - 1)])
 
 
 def _is_truth(distinct: np.ndarray) -> bool:

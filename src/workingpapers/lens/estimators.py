@@ -1,4 +1,4 @@
-"""Logic Explained Networks with scikit-learn's manners: classifier, explainer, clusterer, cascade."""
+"""Logic Explained Networks as scikit-learn estimators: classifier, explainer, clusters, cascade."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -30,11 +30,10 @@ from workingpapers.lens.explain import (
     class_functions,
     explain_function,
     make_front,
-    necessary_whole,
     paper_formula,
     possible_part,
     restyle,
-    sufficient_part,
+    style_function,
     sufficient_reason,
 )
 from workingpapers.lens.formula import Formula, Predicate
@@ -68,7 +67,7 @@ class _LogicModel(BaseEstimator):
         }
         if "hidden" in changes:
             changes["hidden"] = tuple(changes["hidden"])
-        return NetConfig.of(self.net, **changes)  # type: ignore[arg-type]
+        return NetConfig.of(self.net, **changes)
 
     def _seed(self) -> int:
         return 0 if self.random_state is None else int(self.random_state)
@@ -231,8 +230,9 @@ class _LogicModel(BaseEstimator):
           ("observed"), on all that the columns' values allow ("valid"), or on all 2^m ("all").
         - target_level: a class holds when its head fires ("head") or when its logit is the
           largest ("argmax"); "auto" follows `predict`.
-        - style: "iff"; "if" keeps the terms with a validation precision of `min_precision`;
-          "only_if" drops literals until the validation recall is `min_precision`.
+        - style: "iff"; "if" is true only where the network is so sure of the class that its
+          precision on held-out rows is `min_precision`; "only_if" is false only where it is so
+          sure of the contrary that the recall is.
         - aggregation: "paper" is the paper's own procedure; it has no guarantee.
         - max_literals, cost: the best formula on the accuracy-against-length front within that
           many literals, or after paying `cost` of validation accuracy a literal.
@@ -287,6 +287,7 @@ class _LogicModel(BaseEstimator):
     ) -> tuple[Formula, Certificate, Any]:
         observed = self.observed_
         inside, outside = self.patterns_.membership(index)
+        function = style_function(function, style, observed, inside, outside, min_precision)
         if aggregation == "paper":
             formula, certificate = self._explain_as_paper(index, function, observed)
         else:
@@ -294,10 +295,6 @@ class _LogicModel(BaseEstimator):
                 function, guarantee, self.concept_names_, observed, self.groups_, method=method
             )
         whole = formula
-        if style == "if":
-            formula = sufficient_part(formula, observed, inside, outside, min_precision)
-        elif style == "only_if":
-            formula = necessary_whole(formula, observed, inside, outside, min_precision)
         front = make_front(formula, observed, inside, outside)
         if max_literals is not None or cost > 0:
             formula = front.best(max_literals, cost)
@@ -385,7 +382,8 @@ class LENClassifier(ClassifierMixin, _LogicModel):
     - net: "mu", "psi", "relu", "entropy" or "tell".
     - hidden, fan_in, temperature: shape of the network; None: what suits the net.
     - max_concepts: concepts a head keeps; "auto" chooses by validation from 5 to 20.
-    - style: the loss. "iff" is symmetric; "if" punishes false positives and "only_if" misses.
+    - style: the loss. "iff" is symmetric; "if" punishes false positives and "only_if" misses, and
+      the other error only `style_weight` times as much. For two classes it is the second's.
     - l1, learning_rate, epochs, patience: training; None: what suits the net.
     - booleanizer: "auto", a Booleanizer, or None where X holds concept degrees in [0, 1].
     - harden: train on Boolean concepts with a straight-through gradient (degrees only).
@@ -404,6 +402,7 @@ class LENClassifier(ClassifierMixin, _LogicModel):
         fan_in: int | None = None,
         temperature: float | None = None,
         style: str = "iff",
+        style_weight: float = 0.2,
         l1: float | None = None,
         learning_rate: float | None = None,
         epochs: int = 600,
@@ -420,6 +419,7 @@ class LENClassifier(ClassifierMixin, _LogicModel):
         self.fan_in = fan_in
         self.temperature = temperature
         self.style = style
+        self.style_weight = style_weight
         self.l1 = l1
         self.learning_rate = learning_rate
         self.epochs = epochs
@@ -518,10 +518,13 @@ class LENClassifier(ClassifierMixin, _LogicModel):
             for name in ("l1", "learning_rate", "patience")
             if (value := getattr(self, name)) is not None
         }
+        if self.style not in STYLES:
+            raise InputError(f"style: expected {', '.join(STYLES)}, got {self.style!r}")
         config = TrainingConfig.of(
             self.net,
             epochs=self.epochs,
             style=self.style,
+            style_weight=self.style_weight,
             objective=objective,
             harden=self.harden,
             seed=self._seed(),

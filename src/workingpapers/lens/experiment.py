@@ -1,7 +1,6 @@
 """The paper's claims about Logic Explained Networks, and how each is measured at each scale."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 

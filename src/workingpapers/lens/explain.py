@@ -14,7 +14,7 @@ from workingpapers.foundation.errors import InputError
 from workingpapers.lens import metrics
 from workingpapers.lens.concepts import Group, valid_patterns
 from workingpapers.lens.formula import Formula
-from workingpapers.lens.minimize import Cover, minimize
+from workingpapers.lens.minimization import Cover, minimize
 from workingpapers.lens.nets import LogicNet, PsiNet
 
 Guarantee = Literal["observed", "valid", "all"]
@@ -72,11 +72,26 @@ class ClassFunction:
 
     relevant: Int[np.ndarray, " m"]
     """Columns of the concepts the decision depends on, ascending."""
-    decide: Callable[[Bool[np.ndarray, "rows m"]], Bool[np.ndarray, " rows"]]
+    margin: Callable[[Bool[np.ndarray, "rows m"]], Float[np.ndarray, " rows"]]
+    """How sure the network is of the class, in logits; above 0 where it predicts it."""
+    threshold: float = 0.0
+    """The class holds where the margin is above this ..."""
+    inclusive: bool = False
+    """... or equal to it, so that of two classes exactly one holds at a margin of 0."""
+
+    def decide(self, patterns: Bool[np.ndarray, "rows m"]) -> Bool[np.ndarray, " rows"]:
+        """Whether the class holds for each pattern."""
+        margin = self.margin(patterns)
+        return margin >= self.threshold if self.inclusive else margin > self.threshold
 
     def complement(self) -> "ClassFunction":
-        """The function that is true where this one is false."""
-        return ClassFunction(self.relevant, lambda patterns: ~self.decide(patterns))
+        """The function that is true exactly where this one is false."""
+        return ClassFunction(
+            self.relevant,
+            lambda patterns: -self.margin(patterns),
+            -self.threshold,
+            not self.inclusive,
+        )
 
 
 @dataclass(frozen=True)
@@ -92,7 +107,7 @@ class Certificate:
     domain_rows: int
     """Patterns of the domain on which formula and network were compared."""
     counter_examples: int = 0
-    """Patterns of the domain on which they differ; 0 unless the formula was trimmed or styled."""
+    """Patterns of the domain on which they differ; 0 unless the formula was trimmed."""
 
     @property
     def shortness(self) -> Literal["minimum", "irredundant", "trimmed"]:
@@ -192,22 +207,27 @@ def class_functions(net: LogicNet, n_classes: int, level: Level) -> list[ClassFu
 
 
 def _head_function(net: LogicNet, head: int, relevant: Int[np.ndarray, " m"]) -> ClassFunction:
-    return ClassFunction(relevant, lambda patterns: head_fires(net, head, patterns))
+    return ClassFunction(relevant, lambda patterns: head_margin(net, head, patterns))
 
 
 def _argmax_function(net: LogicNet, head: int, union: Int[np.ndarray, " m"]) -> ClassFunction:
-    def wins(patterns: Bool[np.ndarray, "rows m"]) -> Bool[np.ndarray, " rows"]:
-        return np.asarray(all_logits(net, union, patterns).argmax(axis=1) == head)
+    def lead(patterns: Bool[np.ndarray, "rows m"]) -> Float[np.ndarray, " rows"]:
+        logits = all_logits(net, union, patterns)
+        others = np.delete(logits, head, axis=1)
+        # Of equal logits the first wins, as argmax has it: a lead of nothing is one for it.
+        lead = logits[:, head] - others.max(axis=1)
+        tied = (lead == 0) & (logits.argmax(axis=1) == head)
+        return np.where(tied, np.finfo(lead.dtype).tiny, lead)
 
-    return ClassFunction(union, wins)
+    return ClassFunction(union, lead)
 
 
 @torch.no_grad()
-def head_fires(
+def head_margin(
     net: LogicNet, head: int, patterns: Bool[np.ndarray, "rows m"]
-) -> Bool[np.ndarray, " rows"]:
-    """Whether one head's logit is positive on patterns over the concepts it kept."""
-    return (net.head_on_relevant(head, torch.from_numpy(patterns)) > 0).cpu().numpy()
+) -> Float[np.ndarray, " rows"]:
+    """One head's logit on patterns over the concepts it kept."""
+    return net.head_on_relevant(head, torch.from_numpy(patterns)).cpu().numpy()
 
 
 @torch.no_grad()
@@ -557,69 +577,45 @@ def _cheapest_removal(
     return positive, negative
 
 
-def sufficient_part(
-    formula: Formula,
-    concepts: Bool[np.ndarray, "patterns concepts"],
+def style_function(
+    function: ClassFunction,
+    style: Style,
+    observed: Bool[np.ndarray, "patterns concepts"],
     inside: Int[np.ndarray, " patterns"],
     outside: Int[np.ndarray, " patterns"],
-    min_precision: float,
-) -> Formula:
-    """IF: the terms whose precision on the counted rows is at least `min_precision`.
+    rate: float,
+) -> ClassFunction:
+    """The class function of a style: the network's margin against another threshold.
 
-    Precision is estimated with one row of each kind added (Laplace), so that a term seen once
-    does not count as certain. No term is left: the formula is False.
+    IF asks for the least margin, of 0 or more, from which on the precision on the counted rows is
+    at least `rate`; ONLY IF for the greatest, of 0 or less, at which the recall is. Both rates
+    count one row of each kind more than there is (Laplace), so that few rows are not certainty.
+    Where no threshold reaches the rate, the one that comes closest is taken.
     """
-    positive, negative = formula.positive, formula.negative
-    kept = []
-    for row in range(len(positive)):
-        fired = Formula(formula.names, positive[row : row + 1], negative[row : row + 1])(concepts)
-        hits, alarms = float(inside[fired].sum()), float(outside[fired].sum())
-        if (hits + 1) / (hits + alarms + 2) >= min_precision:
-            kept.append(row)
-    return Formula(formula.names, positive[kept], negative[kept])
-
-
-def necessary_whole(
-    formula: Formula,
-    concepts: Bool[np.ndarray, "patterns concepts"],
-    inside: Int[np.ndarray, " patterns"],
-    outside: Int[np.ndarray, " patterns"],
-    min_recall: float,
-) -> Formula:
-    """ONLY IF: literals are dropped until the recall on the counted rows is `min_recall`.
-
-    The literal dropped next is the one that brings the most members of the class for each false
-    alarm. Dropping every literal gives True, whose recall is 1.
-    """
-    names = formula.names
-    if formula.n_terms == 0:
-        return Formula.true(names)
+    if style == "iff":
+        return function
+    margin = function.margin(observed[:, function.relevant])
+    steps = np.unique(margin)
+    between = (steps[:-1] + steps[1:]) / 2
+    if style == "if":
+        thresholds = np.concatenate([[0.0], between[between > 0]])
+    else:
+        thresholds = np.concatenate([[0.0], between[between < 0][::-1], [steps[0] - 1.0]])
+    best, best_rate = float(thresholds[0]), -1.0
     members = float(inside.sum())
-    positive, negative = formula.positive, formula.negative
-    while members:
-        current = Formula(names, positive, negative)
-        fired = current(concepts)
-        if (float(inside[fired].sum()) + 1) / (members + 2) >= min_recall * (members + 1) / (
-            members + 2
-        ) or current.n_literals == 0:
+    for threshold in thresholds:
+        fired = margin > threshold
+        hits, alarms = float(inside[fired].sum()), float(outside[fired].sum())
+        found = (hits + 1) / ((hits + alarms if style == "if" else members) + 2)
+        if found > best_rate:
+            best, best_rate = float(threshold), found
+        if found >= rate:
             break
-        positive, negative = current.positive, current.negative
-        literal = (positive | negative).nonzero()
-        best, best_value = None, -np.inf
-        for term, column in zip(*literal, strict=True):
-            trial_positive, trial_negative = positive[term].copy(), negative[term].copy()
-            trial_positive[column] = trial_negative[column] = False
-            widened = Formula(names, trial_positive[None], trial_negative[None])(concepts) & ~fired
-            value = float(inside[widened].sum()) / (float(outside[widened].sum()) + 1.0)
-            if value > best_value:
-                best, best_value = (term, column), value
-        assert best is not None
-        positive[best] = negative[best] = False
-    return Formula(names, positive, negative)
+    return ClassFunction(function.relevant, function.margin, best)
 
 
 def restyle(certificate: Certificate, counter_examples: int) -> Certificate:
-    """The certificate of a formula that was shortened or styled after minimisation."""
+    """The certificate of a formula that was shortened after minimisation."""
     return replace(
         certificate, lower_bound=float("nan"), gap=float("nan"), counter_examples=counter_examples
     )

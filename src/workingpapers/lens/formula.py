@@ -268,7 +268,7 @@ class Formula:
             return Formula.false(self._names) if self.n_terms else Formula.true(self._names)
         used = self._used()
         if self.n_terms > 1 and len(used) <= _MOST_MINIMISED:
-            from workingpapers.lens.minimize import minimize
+            from workingpapers.lens.minimization import minimize
 
             cover = minimize(~self.truth_table(self.concepts), method="heuristic")
             positive = np.zeros((len(cover.positive), len(self._names)), bool)

@@ -29,7 +29,7 @@ from workingpapers.lens.data import (
 )
 from workingpapers.lens.estimators import LENCascade, LENClassifier, LENClusterer, LENExplainer
 from workingpapers.lens.explain import class_functions, truth_table_rows
-from workingpapers.lens.minimize import minimize
+from workingpapers.lens.minimization import minimize
 
 Record = dict[str, Any]
 
@@ -161,25 +161,51 @@ class StyleTask:
 
 
 def measure_styles(task: StyleTask) -> Record:
-    """Precision and recall on test rows of each style, for the rarest class."""
+    """Precision and recall on test rows of each style, for the rarest class against the rest.
+
+    A style can be asked of the loss, of the extraction, or of both: two networks are trained, one
+    with the symmetric loss and one with the style's, and held-out rows choose between them.
+    """
     data = load(task.name)
     known, labels, held, truth = split(data.table, data.target, task.seed)
     names, counts = np.unique(labels, return_counts=True)
     target = names[counts.argmin()]
-    record = {}
-    for style in ("iff", "if", "only_if"):
-        model = LENClassifier(max_concepts=12, random_state=task.seed % 2**32)
-        model.fit(known, labels)
-        options = {} if style == "iff" else {"min_precision": task.wanted}
-        formula = model.explain(target, style=style, **options).formulas[target]
-        concepts = model.concepts(held) > 0.5
-        precision, recall = metrics.precision_recall(formula, concepts, truth == target)
+    wanted = np.where(labels == target, "target", "other")
+    models = {
+        style: LENClassifier(max_concepts=12, style=style, random_state=task.seed % 2**32).fit(
+            known, wanted
+        )
+        for style in ("iff", "if", "only_if")
+    }
+    record: Record = {"target": str(target)}
+    for style in models:
+        trained = dict.fromkeys(("iff", style))
+        best = max(trained, key=lambda loss: _styled_rank(models[loss], style, task.wanted))
+        formula = models[best].explain("target", style=style, min_precision=task.wanted)
+        test = models[best].concepts(held) > 0.5
+        rule = formula.formulas["target"]
+        precision, recall = metrics.precision_recall(rule, test, truth == target)
         record[style] = {
+            "loss": best,
             "precision": precision,
             "recall": recall,
-            "literals": formula.n_literals,
+            "literals": rule.n_literals,
         }
-    return {"target": str(target), **record}
+    return record
+
+
+def _styled_rank(model: LENClassifier, style: str, wanted: float) -> tuple[bool, float]:
+    """Whether a styled formula keeps its word on held-out rows, then its other rate."""
+    rule = model.explain("target", style=style, min_precision=wanted).formulas["target"]
+    inside, outside = model.patterns_.membership(1)
+    fired = rule(model.observed_)
+    hits, alarms = float(inside[fired].sum()), float(outside[fired].sum())
+    precision = (hits + 1) / (hits + alarms + 2)
+    recall = (hits + 1) / (float(inside.sum()) + 2)
+    promised, other = (recall, precision) if style == "only_if" else (precision, recall)
+    if style == "iff":
+        return True, precision + recall
+    return promised >= wanted, other if promised >= wanted else promised
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ class NetConfig:
             raise InputError(f"dropout: expected at least 0 and below 1, got {self.dropout}")
 
     @classmethod
-    def of(cls, net: NetName, **changes: Any) -> "NetConfig":
+    def of(cls, net: str, **changes: Any) -> "NetConfig":
         """The settings that suit `net`, with `changes`."""
         if net not in NETS:
             raise InputError(f"net: expected one of {', '.join(NETS)}, got {net!r}")
@@ -251,8 +251,8 @@ class MuNet(LogicNet):
             self._add_layer(n_heads, fan_in, fan_out, generator)
 
     def layers(self) -> list[Layer]:
-        weights = [self.weights[0] * self.mask.unsqueeze(-1), *self.weights[1:]]
-        return [Layer(weight, bias) for weight, bias in zip(weights, self.biases, strict=True)]
+        first, *rest = map(Layer, self.weights, self.biases)
+        return [_signed(Layer(first.weight * self.mask.unsqueeze(-1), first.bias)), *rest]
 
     def activate(self, sums: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return functional.leaky_relu(sums)
@@ -294,15 +294,17 @@ class EntropyNet(LogicNet):
     def layers(self) -> list[Layer]:
         attention = self.attention()
         scales = (attention / attention.amax(dim=1, keepdim=True)).unsqueeze(-1)
-        weights = [self.weights[0] * scales, *self.weights[1:]]
-        return [Layer(weight, bias) for weight, bias in zip(weights, self.biases, strict=True)]
+        first, *rest = map(Layer, self.weights, self.biases)
+        return [_signed(Layer(first.weight * scales, first.bias)), *rest]
 
     def activate(self, sums: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return functional.leaky_relu(sums)
 
     def penalty(self, logits: Float[Tensor, "batch heads"] | None = None) -> Float[Tensor, ""]:
         """Entropy of the attention, in nats."""
-        return torch.special.entr(self.attention()).sum()
+        # The slope of the entropy is infinite at the attention of a pruned concept, 0.
+        attention = self.attention().clamp_min(torch.finfo(self.weights[0].dtype).tiny)
+        return torch.special.entr(attention).sum()
 
     def relevance(self) -> Float[Tensor, "heads concepts"]:
         """Attention, over the head's largest."""
@@ -332,10 +334,10 @@ class ReluNet(LogicNet):
         self._add_layer(n_heads, last[0], 1, generator)
 
     def layers(self) -> list[Layer]:
-        weights = list(self.weights)
+        first, *rest = map(Layer, self.weights, self.biases)
         if not self.mask.all():
-            weights[0] = weights[0] * self.mask.unsqueeze(-1)
-        return [Layer(weight, bias) for weight, bias in zip(weights, self.biases, strict=True)]
+            first = Layer(first.weight * self.mask.unsqueeze(-1), first.bias)
+        return [_signed(first), *rest]
 
     def activate(self, sums: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return functional.relu(sums)
@@ -409,7 +411,7 @@ class PsiNet(LogicNet):
 
     def layers(self) -> list[Layer]:
         parts = zip(self.weights, self.connections, self.biases, strict=True)
-        return [Layer(weight * connected, bias) for weight, connected, bias in parts]
+        return [_signed(Layer(weight * connected, bias)) for weight, connected, bias in parts]
 
     def activate(self, sums: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         return sums.sigmoid()
@@ -493,7 +495,8 @@ class TellNet(LogicNet):
         if logits is None:
             return size
         outputs = functional.normalize(logits.sigmoid(), dim=0)
-        return size + (outputs.T @ outputs - torch.eye(self.n_heads)).square().sum().sqrt()
+        overlaps = outputs.T @ outputs - torch.eye(self.n_heads).to(outputs)
+        return size + torch.linalg.matrix_norm(overlaps)
 
     def relevance(self) -> Float[Tensor, "heads concepts"]:
         """By how much the concept moves the sum: the difference of its two literals' weights."""
@@ -544,7 +547,9 @@ class LearnedThresholds(nn.Module):
 
     def penalty(self, concepts: Float[Tensor, "batch concepts"]) -> Float[Tensor, ""]:
         """Mean binary entropy of the concepts, in nats: 0 when all of them are 0 or 1."""
-        return (torch.special.entr(concepts) + torch.special.entr(1 - concepts)).mean()
+        # At 0 and 1 themselves the entropy's slope is infinite.
+        inner = concepts.clamp(1e-6, 1 - 1e-6)
+        return (torch.special.entr(inner) + torch.special.entr(1 - inner)).mean()
 
 
 _KINDS: dict[NetName, Any] = {
@@ -573,6 +578,15 @@ def all_patterns(n_bits: int) -> Bool[Tensor, "rows bits"]:
 def _steps(n_concepts: int, hidden: tuple[int, ...]) -> list[tuple[int, int]]:
     """Inputs and outputs of each layer of one head."""
     return list(itertools.pairwise((n_concepts, *hidden, 1)))
+
+
+def _signed(layer: Layer) -> Layer:
+    """As a layer over inputs from 0 to 1, a layer whose weights act on inputs from -1 to 1.
+
+    A truth value at 1 and -1 instead of 1 and 0 has its mean near 0: training converges faster,
+    and the functions that a layer can be stay the same.
+    """
+    return Layer(2 * layer.weight, layer.bias - layer.weight.sum(dim=1, keepdim=True))
 
 
 def _largest(

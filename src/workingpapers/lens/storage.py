@@ -106,7 +106,7 @@ def save_model(
 
 
 def load_model(folder: Path) -> LENClassifier | LENClusterer:
-    """Read a model folder; InputError names the file that is missing, damaged or of another kind."""
+    """Read a model folder; InputError names the file that is missing, damaged or foreign."""
     config, parts = checkpoints.load(folder, ModelConfig)
     try:
         model = _ESTIMATORS[config.estimator](**_tuples(config.parameters))

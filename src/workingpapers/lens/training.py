@@ -19,7 +19,7 @@ from workingpapers.lens.nets import LearnedThresholds, LogicNet, NetConfig, NetN
 Style = Literal["iff", "if", "only_if"]
 Objective = Literal["classes", "binary", "multilabel", "mutual_information"]
 Progress = Callable[[int], None]
-Rows = tuple[Float[Tensor, "rows concepts"], Float[Tensor, "rows heads"]]
+Rows = tuple[Float[Tensor, "held concepts"], Float[Tensor, "held heads"]]
 
 WIDTHS = (20, 16, 12, 9, 5)
 """What `select_width` tries, the widest first."""
@@ -149,7 +149,7 @@ def accuracy(
     weights: Float[Tensor, " rows"],
     objective: Objective,
 ) -> float:
-    """Weighted share of right answers: of the largest logit for exclusive classes, else of heads."""
+    """Weighted share of right answers: the largest logit's for exclusive classes, else the heads'."""
     if objective == "classes":
         right = targets.gather(1, logits.argmax(dim=1, keepdim=True))[:, 0]
     else:
@@ -398,6 +398,7 @@ def learn_thresholds(
     """
     mean, scale = features.mean(dim=0), features.std(dim=0).clamp_min(1e-12)
     rows = (features - mean) / scale
+    low, high = torch.quantile(rows, torch.tensor([0.01, 0.99]), dim=0).unsqueeze(-1)
     front = LearnedThresholds(features.shape[1], n_thresholds)
     levels = torch.linspace(0, 1, n_thresholds + 2)[1:-1]
     with torch.no_grad():
@@ -406,12 +407,16 @@ def learn_thresholds(
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam([*front.parameters(), *network.parameters()], lr=1e-2)
     weights = torch.ones(len(rows))
-    for epoch in range(epochs):
-        front.slope.fill_(4.0 * 10.0 ** (epoch / max(1, epochs - 1)))
-        optimizer.zero_grad()
-        concepts = front(rows)
-        loss = classification_loss(network(concepts, generator), targets, weights)
-        loss = loss + 1e-3 * network.penalty() + 1e-2 * front.penalty(concepts)
-        loss.backward()
-        optimizer.step()
+    with _one_thread():
+        for epoch in range(epochs):
+            front.slope.fill_(4.0 * 10.0 ** (epoch / max(1, epochs - 1)))
+            optimizer.zero_grad()
+            concepts = front(rows)
+            loss = classification_loss(network(concepts, generator), targets, weights)
+            loss = loss + 1e-3 * network.penalty() + 1e-3 * front.penalty(concepts)
+            loss.backward()
+            optimizer.step()
+            with torch.no_grad():
+                # Outside of the data every concept is constant, where the entropy is least.
+                front.thresholds.clamp_(low, high)
     return (front.thresholds.detach() * scale.unsqueeze(1) + mean.unsqueeze(1)).sort(dim=1).values

@@ -37,17 +37,18 @@ TABLE_VARIABLES = 20
 
 # A table of all 3^16 terms takes 43 MB and half a second; one more variable triples both.
 _TERNARY_VARIABLES = 16
-# Primes up to which a covering problem is set up, by request and of its own accord.
+# Primes, or hitting sets on the way to them, up to which all are generated: when the exact answer
+# is asked for, and unasked.
 _MOST_PRIMES = 500_000
 _MANY_PRIMES = 100_000
 # The masks of the hitting sets are 64-bit words.
 _MASK_VARIABLES = 64
 # A term table costs as much as this many entries for each hitting set that is found.
 _ENTRIES_PER_HITTING_SET = 700
-# Bits, or bytes, of a large working array.
+# Bytes, or a few words, for each of so many cells of a large working array.
 _CELLS = 1 << 25
 # Columns of a linear programme that is solved in one go; beyond, so many enter at a time.
-_COLUMNS_AT_ONCE = 20_000
+_COLUMNS_AT_ONCE = 8000
 _MORE_COLUMNS = 2000
 # Entries of a linear programme that takes seconds.
 _MOST_ENTRIES = 2_500_000
@@ -62,8 +63,10 @@ _SEEDS = 1024
 # the growth.
 _ROUNDS = 12
 _IDLE_ROUNDS = 2
-# More patterns than these are too many to grow from: then the recursion supplies the primes.
-_GROWTH_PATTERNS = 6000
+# More patterns than these are too many to grow from: then the recursion supplies the primes. Where
+# few patterns are free its primes are as good.
+_MOST_GROWN = 50_000
+_MOST_GROWN_OF_DENSE = 6000
 # Terms times ON patterns up to which a choice among terms is made: 128 MB.
 _MOST_BITS = 1 << 30
 
@@ -117,10 +120,10 @@ class Cover:
 
     def __call__(self, patterns: Bool[np.ndarray, "rows n"]) -> Bool[np.ndarray, " rows"]:
         """The formula's value on each row; raises InputError for another number of columns."""
-        if patterns.shape[1] != self.positive.shape[1]:
+        if patterns.ndim != 2 or patterns.shape[1] != self.positive.shape[1]:
             raise InputError(
-                f"patterns: expected {self.positive.shape[1]} columns, one a variable, "
-                f"found {patterns.shape[1]}"
+                f"patterns: expected a matrix of {self.positive.shape[1]} columns, one a variable, "
+                f"found shape {patterns.shape}"
             )
         value = np.zeros(len(patterns), dtype=bool)
         used = np.flatnonzero((self.positive | self.negative).any(axis=0))
@@ -168,8 +171,8 @@ def minimize(
     - "isop": one irredundant cover by recursion (n at most 20), the quickest for whole tables.
     - "auto": exact where all primes can be had in about a second, the heuristic otherwise.
 
-    No improvement starts after `time_limit` seconds. Where the limit does not bite, equal calls
-    give equal covers.
+    `time_limit` bounds the search for something shorter, in seconds; what every answer needs comes
+    on top. Where it does not bite, equal calls give equal covers.
 
     Raises InputError for shapes or values that are none of the above, for a pattern that is in both
     `on` and `off`, and for a table of more than 2^20 rows.
@@ -197,7 +200,9 @@ def minimize(
     else:
         solution = _exact(problem, deadline, patient=method == "exact")
     positive, negative = solution.primes
-    order = np.lexsort((*(~np.hstack([positive, negative])).T[::-1], (positive | negative).sum(1)))
+    # Short terms first; among equally long ones by variable, plain before negated.
+    literals = np.stack([positive, negative], axis=2).reshape(len(positive), 2 * width)
+    order = np.lexsort((*~literals.T[::-1], literals.sum(axis=1)))
     return Cover(
         positive=positive[order],
         negative=negative[order],
@@ -422,23 +427,21 @@ def _isop(problem: _Problem) -> _Primes:
 
 
 def _all_primes(problem: _Problem, deadline: float, most: int) -> _Primes | None:
-    """Every prime that covers an ON pattern; None where there are too many to be worth it.
+    """Every prime that covers an ON pattern; None where there are more than `most`.
 
-    Of the two ways the one that needs less work is taken: a table of all 3^n terms, or the
-    minimal hitting sets of each ON pattern, whose number is estimated from eight patterns.
+    Of two ways the one that needs less work is taken: the minimal hitting sets of each ON pattern,
+    whose number is estimated from eight patterns, or a table of all 3^n terms.
     """
     on, off, _ = problem
     width = on.shape[1]
     tabular = width <= _TERNARY_VARIABLES
-    limit = min(_MOST_PRIMES, 3**width // _ENTRIES_PER_HITTING_SET if tabular else _MOST_PRIMES)
+    limit = min(most, 3**width // _ENTRIES_PER_HITTING_SET) if tabular else most
     primes = None
     if width <= _MASK_VARIABLES and len(on) <= limit:
         primes = _primes_by_pattern(on, off, limit, deadline)
     if primes is None and tabular:
         primes = _primes_by_table(on, off)
-        if len(primes.positive) > _MOST_PRIMES:
-            return None
-    return primes
+    return None if primes is None or len(primes.positive) > most else primes
 
 
 def _primes_by_table(on: Bool[np.ndarray, "on n"], off: Bool[np.ndarray, "off n"]) -> _Primes:
@@ -546,6 +549,8 @@ class _Costs(NamedTuple):
     """Smaller differences between the costs of two choices do not exist, or do not count."""
     tie: float
     """What each column costs beside; so little that all rows together do not make a step."""
+    near: float
+    """A cheap choice rarely has a column that costs so much more than its rows are worth."""
 
 
 class _Choice(NamedTuple):
@@ -576,6 +581,7 @@ def _choose(
     sets = np.ascontiguousarray(coverage[by_cost]).view(f"V{coverage.itemsize * coverage.shape[1]}")
     _, first = np.unique(sets[:, 0], return_index=True)
     kept = by_cost[first]
+    kept = kept[coverage[kept].any(axis=1)]
     matrix = _incidence(coverage[kept], rows)
     cost, step, tie = costs.cost[kept], costs.step, costs.tie
     full = cost + tie
@@ -586,8 +592,7 @@ def _choose(
     least = float(duals.sum())
     # Some cheapest choice has no more columns than there are rows.
     bound = _rounded_up(least - tie * rows, step)
-    # A cheap choice rarely has a column that costs one more than its rows are worth.
-    close = np.flatnonzero((reduced <= 1) | (solution > 0) | (not solution.any()))
+    close = np.flatnonzero((reduced <= costs.near) | (solution > 0) | (not solution.any()))
     forced, core_rows, core = _core(matrix[:, close], full[close])
     enough = _rounded_up(least, tie) - float(full[close[forced]].sum()) + tie / 2
     core = close[core]
@@ -892,7 +897,7 @@ def _grow(
     planes = _packed((worth >> np.arange(int(worth.max()).bit_length())[:, None]) & 1 == 1)
     every_on, every_off = (_packed(np.ones((1, len(rows)), dtype=bool)) for rows in problem[:2])
     used = np.zeros(seeds.shape, dtype=bool)
-    block = max(1, _CELLS // (64 * (on.shape[1] + off.shape[1])))
+    block = max(1, _CELLS // (2 * (on.shape[1] + off.shape[1]) * len(problem.weights)))
     for begin in range(0, len(seeds), block):
         part = slice(begin, begin + block)
         count = len(seeds[part])
@@ -1011,8 +1016,9 @@ class _Objective(NamedTuple):
         return cls(weights, float(weights.min()), 1e-6, 1e-6 / rows)
 
     def costs(self, primes: _Primes) -> _Costs:
-        literals = _prices(*primes, self.weights) / self.unit
-        return _Costs(np.rint(literals) if self.step == 1 else literals, self.step, self.tie)
+        cost = _prices(*primes, self.weights) / self.unit
+        near = float(self.weights.mean()) / self.unit
+        return _Costs(np.rint(cost) if self.step == 1 else cost, self.step, self.tie, near)
 
     def total(self, primes: _Primes) -> float:
         return float(self.costs(primes).cost.sum()) + self.tie * len(primes.positive)
@@ -1054,11 +1060,14 @@ def _shortest_term(problem: _Problem, deadline: float) -> _Solution:
 
 def _heuristic(problem: _Problem, deadline: float) -> _Solution:
     """A short cover by primes from a pool that grows where the linear relaxation finds it dear."""
-    on, off, _ = problem
+    on, off, weights = problem
     rows, width = on.shape
-    if rows + len(off) > _GROWTH_PATTERNS and width <= TABLE_VARIABLES:
+    known = rows + len(off)
+    if width <= TABLE_VARIABLES and (
+        known > _MOST_GROWN or (known > _MOST_GROWN_OF_DENSE and 2 * known >= 2**width)
+    ):
         return _by_recursion(problem, deadline)
-    objective = _Objective.of(problem.weights, len(problem.on))
+    objective = _Objective.of(weights, rows)
     rng = np.random.default_rng(0)
     flat = np.ones(rows, dtype=np.int64)
 
@@ -1082,13 +1091,14 @@ def _heuristic(problem: _Problem, deadline: float) -> _Solution:
         if idle == _IDLE_ROUNDS or time.perf_counter() > middle:
             break
         matrix = _incidence(_coverage(pool, on), rows)
-        duals, _ = _relaxation(matrix, objective.costs(pool).cost, deadline)
+        duals, _ = _relaxation(matrix, objective.costs(pool).cost, middle)
         dear = np.argsort(-duals, kind="stable")[: min(_SEEDS, np.count_nonzero(duals))]
         worth = 1 + np.minimum(14, np.rint(duals * (4 / duals.mean())).astype(np.int64))
         found = grown(on[dear], None, worth)
-        reduced = objective.costs(found).cost - _unpacked(_coverage(found, on), rows) @ duals
+        costs = objective.costs(found)
+        reduced = costs.cost - _unpacked(_coverage(found, on), rows) @ duals
         idle = 0 if (reduced < -1e-6).any() else idle + 1
-        pool = _united(pool, found.take(reduced < 0.5))
+        pool = _united(pool, found.take(reduced < costs.near / 2))
     best, _ = _cover(problem, pool, objective, deadline, prove=False)
     idle = 0
     while idle < _IDLE_ROUNDS and time.perf_counter() < deadline:
@@ -1102,7 +1112,7 @@ def _heuristic(problem: _Problem, deadline: float) -> _Solution:
 def _by_recursion(problem: _Problem, deadline: float) -> _Solution:
     """For large tables: a cover by terms of Minato's covers for several variable orders."""
     on, off, weights = problem
-    objective = _Objective.of(problem.weights, len(problem.on))
+    objective = _Objective.of(weights, len(on))
     rng = np.random.default_rng(0)
     began = time.perf_counter()
     best = pool = _isop(problem)
