@@ -235,7 +235,7 @@ class _LogicModel(BaseEstimator):
           sure of the contrary that the recall is.
         - aggregation: "paper" is the paper's own procedure; it has no guarantee.
         - max_literals, cost: the best formula on the accuracy-against-length front within that
-          many literals, or after paying `cost` of validation accuracy a literal.
+          many literals, or after paying `cost` of accuracy on the fitted rows a literal.
 
         Raises InputError for an unknown class or option, and for a domain of over 2^20 patterns.
         """
@@ -295,7 +295,11 @@ class _LogicModel(BaseEstimator):
                 function, guarantee, self.concept_names_, observed, self.groups_, method=method
             )
         whole = formula
-        front = make_front(formula, observed, inside, outside)
+        # Shortening is judged by all known rows: the held-out ones alone are few, and chance
+        # would choose what goes.
+        known = self.patterns_.training[:, index] + self.patterns_.validation[:, index]
+        others = self.patterns_.totals.sum(axis=1) - known
+        front = make_front(formula, observed, known, others)
         if max_literals is not None or cost > 0:
             formula = front.best(max_literals, cost)
         if formula != whole:

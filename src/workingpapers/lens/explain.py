@@ -454,7 +454,7 @@ def psi_formula(net: PsiNet, head: int, names: Sequence[str]) -> Formula:
 class Front:
     """Formulas from the whole one down to a constant, each a literal or term shorter.
 
-    At each step the removal that costs the least validation accuracy is made.
+    At each step the removal that costs the least accuracy is made.
     """
 
     formulas: tuple[Formula, ...]

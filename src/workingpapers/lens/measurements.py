@@ -34,7 +34,7 @@ from workingpapers.lens.minimization import minimize
 Record = dict[str, Any]
 
 COST = 0.001
-"""Validation accuracy that a literal of a short formula must bring: a tenth of a point."""
+"""Accuracy on the fitted rows that a literal of a short formula must bring: a tenth of a point."""
 
 
 @dataclass(frozen=True)

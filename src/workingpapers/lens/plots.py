@@ -169,7 +169,7 @@ def _draw_chips(axes: Any, chips: Sequence[tuple[str, bool]], middle: float) -> 
 
 
 def draw_front(explanation: Explanation) -> Figure:
-    """Validation accuracy against the number of literals, a line a class."""
+    """Accuracy on the fitted rows against the number of literals, a line a class."""
     drawing = figure()
     axes = drawing.add_subplot()
     for color, (label, front) in zip(_colors(), explanation.fronts.items(), strict=False):
@@ -180,7 +180,7 @@ def draw_front(explanation: Explanation) -> Figure:
             at = front.formulas.index(chosen)
             axes.plot([literals[at]], [front.accuracies[at]], "o", color=color)
     axes.set_xlabel("literals")
-    axes.set_ylabel("accuracy on held-out rows, class against rest")
+    axes.set_ylabel("accuracy on fitted rows, class against rest")
     axes.set_title("Accuracy against length (dots: the formulas shown)")
     axes.legend()
     return drawing

@@ -135,10 +135,10 @@ def save_figure(figure: Figure, folder: Path) -> dict[str, Any]:
 def terminal_table(findings: Sequence[Record]) -> Table:
     """The findings as a Rich table: claim, measured value with its interval, test, verdict."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("claim", overflow="fold")
-    table.add_column("measured", no_wrap=True, overflow="fold")
-    table.add_column("test", no_wrap=True, overflow="fold")
-    table.add_column("verdict", overflow="fold")
+    table.add_column("claim", overflow="fold", min_width=20)
+    table.add_column("measured", overflow="fold")
+    table.add_column("test", overflow="fold")
+    table.add_column("verdict", overflow="fold", min_width=12)
     system = None
     for finding in findings:
         if system not in (None, finding["system"]):
@@ -153,7 +153,8 @@ def terminal_table(findings: Sequence[Record]) -> Table:
             Text(
                 format_value(finding["measured"], finding["unit"], finding["low"], finding["high"])
             ),
-            Text(_format_test(finding["test"], finding["unit"])),
+            # The unit stands beside the measured value already.
+            Text(_format_test(finding["test"], "")),
             Text(f"{look.sign} {finding['verdict']}", look.style),
         )
     counts = ", ".join(f"{count} {verdict}" for verdict, count in _count(findings).items())

@@ -210,6 +210,8 @@ def _run_guarded(request: Request, system: str, experiment: Experiment) -> None:
 
 def run_system(request: Request, system: str) -> None:
     """Measure one system and leave its findings, figures and tables in its folder."""
+    # What a task's library warns about is no news to the reader of a report.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")
     experiment = load_experiment(system)
     recorder = _Recorder(request, system, experiment)
     recorder.start()
