@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.table import Table
@@ -14,6 +14,9 @@ from workingpapers.foundation import console
 from workingpapers.foundation.console import Exit, Force, Json, Seed
 from workingpapers.foundation.errors import InputError
 from workingpapers.foundation.evidence import SCALES
+
+if TYPE_CHECKING:
+    from workingpapers.foundation.parallel import Engine
 
 
 class SystemsGroup(TyperGroup):
@@ -122,7 +125,7 @@ def reproduce(
         claims=tuple(claim or ()),
         seed=seed,
         out=out,
-        engine=engine,
+        engine=cast("Engine", engine),
         jobs=jobs,
         device=console.choose_device(device),
         data=_parse_data(data or []),

@@ -170,9 +170,7 @@ def test_a_cascades_expanded_formulas_are_the_composed_networks():
     )
     rng = np.random.default_rng(0)
     levels = {number: rng.integers(0, 3, 2000) for number in range(20)}
-    drawn = {
-        name: levels[number // 3] == number % 3 for number, name in enumerate(data.low.names)
-    }
+    drawn = {name: levels[number // 3] == number % 3 for number, name in enumerate(data.low.names)}
     concepts = cascade.first_.concepts(drawn) > 0.5
     predicted = cascade.predict(drawn)
     for label, formula in cascade.formulas().items():

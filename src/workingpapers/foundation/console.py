@@ -70,7 +70,11 @@ def progress(label: str, total: int | None = None) -> Iterator[Callable[[int], N
     )
     with Progress(*columns, console=err) as bar:
         task = bar.add_task(label, total=total)
-        yield lambda steps=1: bar.advance(task, steps)
+
+        def advance(steps: int) -> None:
+            bar.advance(task, steps)
+
+        yield advance
 
 
 def claim_folder(path: Path, *, force: bool, option: str = "--out") -> Path:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, runtime_checkable
 
 from workingpapers.foundation.errors import InputError
 
@@ -171,6 +171,7 @@ class Table:
 Result = Finding | Figure | Table
 
 
+@runtime_checkable
 class Study(Protocol):
     """What an experiment is given, and all it is given."""
 

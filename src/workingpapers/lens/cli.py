@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -442,7 +442,7 @@ def _classifier(
         net,
         max_concepts="auto" if max_concepts == "auto" else int(max_concepts),
         epochs=epochs,
-        style=style.replace("-", "_"),  # type: ignore[arg-type]
+        style=style.replace("-", "_"),
         random_state=seed,
         device=console.choose_device(device),
     )
@@ -451,7 +451,7 @@ def _classifier(
 def _booleanizer(thresholds: str, seed: int) -> Any:
     from workingpapers.lens.concepts import Booleanizer
 
-    return Booleanizer(thresholds=thresholds)  # type: ignore[arg-type]
+    return Booleanizer(thresholds=thresholds)
 
 
 def _check_out(out: Path, force: bool) -> None:
@@ -550,9 +550,9 @@ def _minimized(
     off = rows[[value is False for value in values]]
     free = rows[[value is None for value in values]]
     if others == "free":
-        cover = minimize_table(on, off, method=method)  # type: ignore[arg-type]
+        cover = minimize_table(on, off, method=cast(Any, method))
     else:
-        cover = minimize_table(on, None, free, method=method)  # type: ignore[arg-type]
+        cover = minimize_table(on, None, free, method=cast(Any, method))
     return Formula(inputs, cover.positive, cover.negative), cover, name
 
 

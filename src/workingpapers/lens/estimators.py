@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -22,10 +23,10 @@ from workingpapers.lens.explain import (
     Certificate,
     ClassFunction,
     Explanation,
+    Front,
     Guarantee,
     Level,
     Patterns,
-    Style,
     all_logits,
     class_functions,
     explain_function,
@@ -37,6 +38,7 @@ from workingpapers.lens.explain import (
     sufficient_reason,
 )
 from workingpapers.lens.formula import Formula, Predicate
+from workingpapers.lens.minimization import Method
 from workingpapers.lens.nets import NetConfig, make_net
 from workingpapers.lens.training import (
     History,
@@ -47,6 +49,35 @@ from workingpapers.lens.training import (
 )
 
 Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class _Options:
+    """The options of one call of `explain`, checked; also the key under which it is remembered."""
+
+    guarantee: Any
+    target_level: str
+    style: Any
+    aggregation: str
+    minimize: Any
+    max_literals: int | None
+    min_precision: float
+    cost: float
+
+    def __post_init__(self) -> None:
+        for name, choices in (
+            ("guarantee", GUARANTEES),
+            ("style", STYLES),
+            ("aggregation", ("exact", "paper")),
+            ("minimize", get_args(Method)),
+        ):
+            value = getattr(self, name)
+            if value not in choices:
+                raise InputError(f"{name}: expected {', '.join(choices)}, got {value!r}")
+        if not 0 < self.min_precision <= 1:
+            raise InputError(
+                f"min_precision: expected above 0 and at most 1, got {self.min_precision}"
+            )
 
 
 class _LogicModel(BaseEstimator):
@@ -240,59 +271,56 @@ class _LogicModel(BaseEstimator):
         Raises InputError for an unknown class or option, and for a domain of over 2^20 patterns.
         """
         check_is_fitted(self, "net_")
-        style = style or getattr(self, "style", "iff")
-        for name, value, choices in (
-            ("guarantee", guarantee, GUARANTEES),
-            ("style", style, STYLES),
-            ("aggregation", aggregation, ("exact", "paper")),
-            ("minimize", minimize, ("auto", "isop", "heuristic", "exact")),
-        ):
-            if value not in choices:
-                raise InputError(f"{name}: expected {', '.join(choices)}, got {value!r}")
-        if not 0 < min_precision <= 1:
-            raise InputError(f"min_precision: expected above 0 and at most 1, got {min_precision}")
+        options = _Options(
+            guarantee,
+            target_level,
+            style or getattr(self, "style", "iff"),
+            aggregation,
+            minimize,
+            max_literals,
+            min_precision,
+            cost,
+        )
         labels = list(self._labels())
-        targets = labels if target is None else [self._find(target)]
-        key = (guarantee, target_level, style, aggregation, minimize, max_literals, min_precision)
-        key = (*key, cost, tuple(targets))
-        if key not in self._explanations:
+        targets = tuple(labels) if target is None else (self._find(target),)
+        if (options, targets) not in self._explanations:
             functions = class_functions(self.net_, len(labels), self._level(target_level))
             formulas, certificates, fronts = {}, {}, {}
             for label in targets:
                 index = labels.index(label)
-                formula, certificate, front = self._explain_class(
-                    index, functions[index], guarantee, style, aggregation, minimize,
-                    max_literals, min_precision, cost,
-                )  # fmt: skip
-                formulas[label], certificates[label], fronts[label] = formula, certificate, front
+                formulas[label], certificates[label], fronts[label] = self._explain_class(
+                    index, functions[index], options
+                )
                 if progress is not None:
                     progress(1)
-            scores = self._scores(formulas, functions)
-            self._explanations[key] = Explanation(
-                formulas, guarantee, certificates, style, scores, fronts
+            self._explanations[options, targets] = Explanation(
+                formulas,
+                options.guarantee,
+                certificates,
+                options.style,
+                self._scores(formulas, functions),
+                fronts,
             )
-        return self._explanations[key]
+        return self._explanations[options, targets]
 
     def _explain_class(
-        self,
-        index: int,
-        function: ClassFunction,
-        guarantee: Guarantee,
-        style: Style,
-        aggregation: str,
-        method: str,
-        max_literals: int | None,
-        min_precision: float,
-        cost: float,
-    ) -> tuple[Formula, Certificate, Any]:
+        self, index: int, function: ClassFunction, options: "_Options"
+    ) -> tuple[Formula, Certificate, Front]:
         observed = self.observed_
         inside, outside = self.patterns_.membership(index)
-        function = style_function(function, style, observed, inside, outside, min_precision)
-        if aggregation == "paper":
+        function = style_function(
+            function, options.style, observed, inside, outside, options.min_precision
+        )
+        if options.aggregation == "paper":
             formula, certificate = self._explain_as_paper(index, function, observed)
         else:
             formula, certificate = explain_function(
-                function, guarantee, self.concept_names_, observed, self.groups_, method=method
+                function,
+                options.guarantee,
+                self.concept_names_,
+                observed,
+                self.groups_,
+                method=options.minimize,
             )
         whole = formula
         # Shortening is judged by all known rows: the held-out ones alone are few, and chance
@@ -300,8 +328,8 @@ class _LogicModel(BaseEstimator):
         known = self.patterns_.training[:, index] + self.patterns_.validation[:, index]
         others = self.patterns_.totals.sum(axis=1) - known
         front = make_front(formula, observed, known, others)
-        if max_literals is not None or cost > 0:
-            formula = front.best(max_literals, cost)
+        if options.max_literals is not None or options.cost > 0:
+            formula = front.best(options.max_literals, options.cost)
         if formula != whole:
             wrong = int((formula(observed) != whole(observed)).sum())
             certificate = restyle(certificate, wrong)
@@ -371,7 +399,12 @@ class _LogicModel(BaseEstimator):
         index = int(self._predicted(pattern[None].astype(float))[0])
         functions = class_functions(self.net_, len(self._labels()), self._level("auto"))
         return sufficient_reason(
-            functions[index], pattern, guarantee, self.concept_names_, self.observed_, self.groups_
+            functions[index],
+            pattern,
+            cast(Guarantee, guarantee),
+            self.concept_names_,
+            self.observed_,
+            self.groups_,
         )
 
 
@@ -540,11 +573,12 @@ class LENClassifier(ClassifierMixin, _LogicModel):
         wanted = torch.as_tensor(heads, dtype=torch.float32, device=self.device)
         mask = torch.as_tensor(held, device=self.device)
         validation = (rows[mask], wanted[mask]) if held.any() else None
-        fit = select_width if self.max_concepts == "auto" else train
-        extra = {} if self.max_concepts == "auto" else {"max_concepts": self.max_concepts}
-        self.history_: History = fit(
-            self.net_, rows[~mask], wanted[~mask], validation, config, progress=progress, **extra
-        )
+        known = (self.net_, rows[~mask], wanted[~mask], validation, config)
+        self.history_: History
+        if isinstance(self.max_concepts, str):
+            self.history_ = select_width(*known, progress=progress)
+        else:
+            self.history_ = train(*known, max_concepts=self.max_concepts, progress=progress)
         self.n_iter_ = max(1, self.history_.epochs)
 
     # ---- predictions
@@ -857,7 +891,11 @@ class LENCascade(BaseEstimator):
             functions = [function.complement() for function in functions]
         return {
             name: explain_function(
-                function, guarantee, first.concept_names_, first.observed_, first.groups_
+                function,
+                cast(Guarantee, guarantee),
+                first.concept_names_,
+                first.observed_,
+                first.groups_,
             )[0]
             for name, function in zip(self.middle_names_, functions, strict=True)
         }

@@ -604,9 +604,7 @@ def _clusters(study: Study, measure: Any) -> Iterator[Result]:
     """Clusters with formulas."""
     sets = [("votes", 2)] if study.scale == "quick" else [("votes", 2), ("digits", 10)]
     tasks = [
-        measure.ClusterTask(name, clusters, seed)
-        for seed in study.seeds
-        for name, clusters in sets
+        measure.ClusterTask(name, clusters, seed) for seed in study.seeds for name, clusters in sets
     ]
     groups = _by_seed(study.map(measure.measure_clusters, tasks, label="clusters"), len(sets))
     for at, (name, _) in enumerate(sets):

@@ -14,7 +14,7 @@ from workingpapers.foundation.errors import InputError
 from workingpapers.lens import metrics
 from workingpapers.lens.concepts import Group, valid_patterns
 from workingpapers.lens.formula import Formula
-from workingpapers.lens.minimization import Cover, minimize
+from workingpapers.lens.minimization import Cover, Method, minimize
 from workingpapers.lens.nets import LogicNet, PsiNet
 
 Guarantee = Literal["observed", "valid", "all"]
@@ -23,7 +23,7 @@ Level = Literal["head", "argmax"]
 
 GUARANTEES: tuple[Guarantee, ...] = get_args(Guarantee)
 STYLES: tuple[Style, ...] = get_args(Style)
-ARROWS: dict[str, str] = {"iff": "<->", "if": "<-", "only_if": "->"}
+ARROWS: dict[str, Literal["<->", "<-", "->"]] = {"iff": "<->", "if": "<-", "only_if": "->"}
 
 # A truth table of more rows than this is refused.
 TABLE_LIMIT = 2**20
@@ -284,7 +284,7 @@ def explain_function(
     observed: Bool[np.ndarray, "patterns concepts"],
     groups: Sequence[Group],
     *,
-    method: str = "auto",
+    method: Method = "auto",
 ) -> tuple[Formula, Certificate]:
     """The shortest formula found that equals a class function on the guarantee's domain.
 
@@ -566,9 +566,9 @@ def _cheapest_removal(
             weights = gain_of[rows]
             violated = np.where(concepts[rows], negative[term], positive[term])
             gains = weights @ violated
-            for column in np.flatnonzero(positive[term] | negative[term]):
-                if (float(gains[column]), 1) > (best_gain, best_size):
-                    best_gain, best_size, best = float(gains[column]), 1, (term, int(column))
+            for literal in np.flatnonzero(positive[term] | negative[term]):
+                if (float(gains[literal]), 1) > (best_gain, best_size):
+                    best_gain, best_size, best = float(gains[literal]), 1, (term, int(literal))
     term, column = best
     if column < 0:
         return np.delete(positive, term, axis=0), np.delete(negative, term, axis=0)
@@ -637,7 +637,7 @@ def possible_part(formula: Formula, groups: Sequence[Group]) -> Formula:
             dead |= yes.sum(axis=1) > 1
             if group.complete:
                 dead |= no.all(axis=1)
-            negative[np.ix_(yes.any(axis=1), members)] = False
+            negative[:, members] &= ~yes.any(axis=1, keepdims=True)
             continue
         # Member i + 1 implies member i: the highest yes and the lowest no say it all.
         above = np.logical_or.accumulate(yes[:, ::-1], axis=1)[:, ::-1]
@@ -648,5 +648,5 @@ def possible_part(formula: Formula, groups: Sequence[Group]) -> Formula:
         if group.missing is not None:
             dead |= positive[:, group.missing] & yes.any(axis=1)
             negative[yes.any(axis=1), group.missing] = False
-            negative[np.ix_(positive[:, group.missing], members)] = False
+            negative[:, members] &= ~positive[:, [group.missing]]
     return Formula(formula.names, positive[~dead], negative[~dead])

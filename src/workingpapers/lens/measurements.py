@@ -363,7 +363,7 @@ def measure_cascade(task: CascadeTask) -> Record:
 def _valid_rows(low: DataTable, seed: int) -> DataTable:
     """5,000 rows whose indicators have levels drawn at random, independently of each other."""
     rng = np.random.default_rng(seed)
-    columns = {}
+    columns: dict[str, np.ndarray] = {}
     families = itertools.groupby(low.names, key=lambda name: name.split(" = ")[0])
     for _, family in families:
         members = list(family)
@@ -409,9 +409,9 @@ def measure_thresholds(task: ThresholdTask) -> Record:
     ).fit(data.table, data.target)
     formula = model.explain("1", cost=COST).formulas["1"]
     used = {
-        (predicate.column, predicate.value)
+        (predicate.column, float(predicate.value))
         for name, predicate in model.predicates_.items()
-        if name in formula.concepts
+        if name in formula.concepts and predicate.operator == ">" and predicate.value is not None
     }
     true = {"x1": 0.5, "x2": 0.2, "x3": 0.7}
     errors = [

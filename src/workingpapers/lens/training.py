@@ -149,7 +149,7 @@ def accuracy(
     weights: Float[Tensor, " rows"],
     objective: Objective,
 ) -> float:
-    """Weighted share of right answers: the largest logit's for exclusive classes, else the heads'."""
+    """Weighted share of right answers: of the largest logit for exclusive classes, or of heads."""
     if objective == "classes":
         right = targets.gather(1, logits.argmax(dim=1, keepdim=True))[:, 0]
     else:

@@ -31,7 +31,7 @@ from workingpapers.foundation.evidence import (
     judge,
     reaches,
 )
-from workingpapers.foundation.parallel import Outcome, map_tasks, run_in_process
+from workingpapers.foundation.parallel import Engine, Outcome, map_tasks, run_in_process
 from workingpapers.reproduce.needs import missing_needs
 from workingpapers.reproduce.report import save_figure, write_report
 from workingpapers.reproduce.store import TaskStore, installed_packages, path_digest, source_digest
@@ -52,7 +52,7 @@ class Request:
     """SYSTEM/ID; empty: every claim."""
     seed: int = 0
     out: Path = Path("report")
-    engine: str = "local"
+    engine: Engine = "local"
     jobs: int = 0
     device: str = "cpu"
     data: Mapping[str, Mapping[str, Path]] = field(default_factory=dict)
@@ -237,7 +237,7 @@ class RunStudy:
         state = np.random.SeedSequence(request.seed).generate_state(SEEDS[request.scale])
         self.seeds = tuple(int(word) for word in state)
         self.device = request.device
-        self.data = dict(request.data.get(system, {}))
+        self.data: Mapping[str, Path] = dict(request.data.get(system, {}))
         self.folder = folder
         self._request = request
         self._system = system
@@ -393,9 +393,11 @@ class _Recorder:
             "tables": self.tables,
         }
         findings = [self._judged(claim, error) for claim in self._chosen_claims()]
-        content = {"schema": 1, "findings": self._others() + findings}
         order = [claim.id for claim in self.experiment.claims]
-        content["findings"].sort(key=lambda finding: order.index(finding["claim"]))
+        findings = sorted(
+            self._others() + findings, key=lambda finding: order.index(finding["claim"])
+        )
+        content = {"schema": 1, "findings": findings}
         write_atomically(self.folder / "results.json", json.dumps(results, indent=2))
         write_atomically(self.folder / "findings.json", json.dumps(content, indent=2))
 

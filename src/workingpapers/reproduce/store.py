@@ -71,7 +71,7 @@ class TaskStore:
         described = {
             "settings": self.settings,
             "function": f"{function.__module__}.{function.__qualname__}",
-            "task": dataclasses.asdict(task) if dataclasses.is_dataclass(task) else task,
+            "task": dataclasses.asdict(task),
         }
         text = json.dumps(described, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
@@ -137,8 +137,8 @@ def path_digest(path: Path) -> str:
     """A digest of a user's file, or of the names, sizes and times below a user's folder."""
     digest = hashlib.sha256()
     if path.is_file():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        with path.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
     for file in sorted(entry for entry in path.rglob("*") if entry.is_file()):
         stat = file.stat()
         digest.update(f"{file.relative_to(path)}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
