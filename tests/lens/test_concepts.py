@@ -266,7 +266,7 @@ def test_what_was_unseen_makes_no_concept_true_and_is_said_once(fitted: Booleani
         (
             {"a": [1, 2]},
             {"thresholds": "best"},
-            "thresholds: expected quantile or tree or learned, got 'best'",
+            "thresholds: expected auto or quantile or tree or learned, got 'best'",
         ),
         ({"a": [1, 2]}, {"missing": ""}, "missing: expected concept or error, got ''"),
         (

@@ -64,8 +64,8 @@ def fit(
     epochs: Epochs = 600,
     style: Annotated[str, typer.Option(help="Loss: iff, if or only-if.")] = "iff",
     thresholds: Annotated[
-        str, typer.Option(help="Of numeric columns: quantile, tree or learned.")
-    ] = "quantile",
+        str, typer.Option(help="Of numeric columns: auto, quantile, tree or learned.")
+    ] = "auto",
     seed: Seed = 0,
     device: console.Device = "auto",
     force: Force = False,

@@ -213,7 +213,7 @@ class Booleanizer(TransformerMixin, BaseEstimator):
       thresholds stand between two data values, in the fewest digits that keep the split of the
       fitted data: near the quantiles (thresholds="quantile"), where a small decision tree on this
       column splits the classes ("tree"), or where a network over all columns learns to put them
-      ("learned"). The last two need y.
+      ("learned"). The last two need y; "auto" is "tree" where there is y, else "quantile".
     - A column of 0 and 1, or of true and false, is the concept itself, with the column's name.
     - A column of two categories becomes one concept, more become one concept each, `odor = n`; of
       more than `max_categories` only the most frequent do.
@@ -230,7 +230,7 @@ class Booleanizer(TransformerMixin, BaseEstimator):
     def __init__(
         self,
         n_thresholds: int = 3,
-        thresholds: str = "quantile",
+        thresholds: str = "auto",
         max_categories: int = 30,
         missing: str = "concept",
     ) -> None:
@@ -341,7 +341,7 @@ class Booleanizer(TransformerMixin, BaseEstimator):
             if not isinstance(value, int | np.integer) or value < least:
                 raise InputError(f"{name}: expected an integer of at least {least}, got {value!r}")
         for name, choices in (
-            ("thresholds", ("quantile", "tree", "learned")),
+            ("thresholds", ("auto", "quantile", "tree", "learned")),
             ("missing", ("concept", "error")),
         ):
             if getattr(self, name) not in choices:
@@ -349,7 +349,7 @@ class Booleanizer(TransformerMixin, BaseEstimator):
                 raise InputError(f"{name}: expected {expected}, got {getattr(self, name)!r}")
 
     def _check_classes(self, y: ArrayLike | None, n_rows: int) -> np.ndarray | None:
-        if self.thresholds == "quantile":
+        if self.thresholds == "quantile" or (self.thresholds == "auto" and y is None):
             return None
         if y is None:
             raise InputError(f"y: thresholds={self.thresholds!r} needs the classes of the rows")

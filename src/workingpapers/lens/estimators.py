@@ -105,28 +105,26 @@ class _LogicModel(BaseEstimator):
 
     # ---- concepts
 
-    def _fit_concepts(
-        self, X: Any, y: Any, concept_names: Sequence[str] | None
-    ) -> Float[np.ndarray, "rows concepts"]:
-        """Make or take the concepts of the training data; sets everything known about them."""
+    def _read(self, X: Any, concept_names: Sequence[str] | None) -> DataTable:
+        """The training data as a table with named columns; sets what scikit-learn wants known."""
         if is_table(X):
             table = read_table(X)
             self.n_features_in_ = len(table.names)
             self.feature_names_in_ = np.array(table.names, dtype=object)
-            data: Any = table
-        else:
-            data = validate_data(
-                self, X, dtype="numeric", ensure_all_finite="allow-nan", ensure_min_samples=2
-            )
-            self._refuse_infinity(data)
-            names = getattr(self, "feature_names_in_", concept_names)
-            if names is None:
-                names = [f"x{column}" for column in range(data.shape[1])]
-            if len(names) != data.shape[1]:
-                raise InputError(
-                    f"concept_names: expected {data.shape[1]} names, found {len(names)}"
-                )
-            data = read_table(data, names=list(names))
+            return table
+        data = validate_data(
+            self, X, dtype="numeric", ensure_all_finite="allow-nan", ensure_min_samples=2
+        )
+        self._refuse_infinity(data)
+        names = getattr(self, "feature_names_in_", concept_names)
+        if names is None:
+            names = [f"x{column}" for column in range(data.shape[1])]
+        if len(names) != data.shape[1]:
+            raise InputError(f"concept_names: expected {data.shape[1]} names, found {len(names)}")
+        return read_table(data, names=list(names))
+
+    def _fit_concepts(self, data: DataTable, y: Any) -> Float[np.ndarray, "rows concepts"]:
+        """Make or take the concepts of the training data; sets everything known about them."""
         if self.booleanizer is None:
             self.booleanizer_ = None
             concepts = _degrees(data)
@@ -489,14 +487,15 @@ class LENClassifier(ClassifierMixin, _LogicModel):
             return self._fit_labels(X, targets, concept_names, progress)
         targets = column_or_1d(targets, warn=True)
         check_classification_targets(targets)
-        concepts = self._fit_concepts(X, targets, concept_names)
-        if len(targets) != len(concepts):
-            raise InputError(f"y: expected {len(concepts)} labels, found {len(targets)}")
+        data = self._read(X, concept_names)
+        if len(targets) != data.n_rows:
+            raise InputError(f"y: expected {data.n_rows} labels, found {len(targets)}")
         self.classes_, labels = np.unique(targets, return_inverse=True)
         if len(self.classes_) < 2:
             raise InputError(
                 f"y: expected at least two classes, found only {str(self.classes_[0])!r}"
             )
+        concepts = self._fit_concepts(data, targets)
         if len(self.classes_) == 2:
             heads = labels[:, None].astype(float)
         else:
@@ -517,7 +516,7 @@ class LENClassifier(ClassifierMixin, _LogicModel):
     ) -> "LENClassifier":
         if not np.isin(targets, (0, 1)).all():
             raise InputError("y: expected a matrix of 0 and 1, a column a label")
-        concepts = self._fit_concepts(X, None, concept_names)
+        concepts = self._fit_concepts(self._read(X, concept_names), None)
         self.classes_ = np.arange(targets.shape[1])
         # Rows are stratified by nothing here: label combinations are too many to be balanced.
         held = self._hold_out(np.zeros(len(targets), dtype=int))
@@ -766,7 +765,7 @@ class LENClusterer(ClusterMixin, _LogicModel):
         """Cluster the rows; y is ignored. Raises InputError for less than two clusters."""
         if self.n_clusters < 2:
             raise InputError(f"n_clusters: expected at least 2, got {self.n_clusters}")
-        concepts = self._fit_concepts(X, None, None)
+        concepts = self._fit_concepts(self._read(X, None), None)
         if len(concepts) < self.n_clusters:
             raise InputError(
                 f"n_clusters: {self.n_clusters} clusters need as many rows, found {len(concepts)}"

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
+from matplotlib.ticker import MaxNLocator
 
 from workingpapers.foundation.errors import InputError
 from workingpapers.foundation.plots import BLUE, GREEN, GREY, INK, PALETTE, RULE, VERMILION, figure
@@ -173,12 +174,14 @@ def draw_front(explanation: Explanation) -> Figure:
     drawing = figure()
     axes = drawing.add_subplot()
     for color, (label, front) in zip(_colors(), explanation.fronts.items(), strict=False):
-        literals = [formula.n_literals for formula in front.formulas]
-        axes.plot(literals, front.accuracies, color=color, label=str(label), drawstyle="steps-post")
+        literals = [formula.n_literals for formula in reversed(front.formulas)]
+        accuracies = front.accuracies[::-1]
+        axes.plot(literals, accuracies, color=color, label=str(label), drawstyle="steps-post")
         chosen = explanation.formulas[label]
         if chosen in front.formulas:
             at = front.formulas.index(chosen)
-            axes.plot([literals[at]], [front.accuracies[at]], "o", color=color)
+            axes.plot([chosen.n_literals], [front.accuracies[at]], "o", color=color)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("literals")
     axes.set_ylabel("accuracy on fitted rows, class against rest")
     axes.set_title("Accuracy against length (dots: the formulas shown)")
