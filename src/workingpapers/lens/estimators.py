@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Literal, cast, get_args
 
 import numpy as np
@@ -196,6 +197,7 @@ class _LogicModel(BaseEstimator):
         self.kept_ = np.flatnonzero(self.net_.mask.cpu().numpy().any(axis=0))
         self.patterns_ = patterns
         self._explanations: dict[Any, Explanation] = {}
+        self._wholes: dict[Any, tuple[Formula, Certificate, Callable[[], Front]]] = {}
 
     @property
     def concepts_(self) -> Bool[np.ndarray, "heads concepts"]:
@@ -303,7 +305,23 @@ class _LogicModel(BaseEstimator):
 
     def _explain_class(
         self, index: int, function: ClassFunction, options: "_Options"
-    ) -> tuple[Formula, Certificate, Front]:
+    ) -> tuple[Formula, Certificate, Callable[[], Front]]:
+        # Formulas that differ only in how much is cut off share the minimisation and the front.
+        key = (index, replace(options, max_literals=None, cost=0.0))
+        if key not in self._wholes:
+            self._wholes[key] = self._explain_whole(index, function, options)
+        formula, certificate, front = self._wholes[key]
+        if options.max_literals is not None or options.cost > 0:
+            whole, observed = formula, self.observed_
+            formula = front().best(options.max_literals, options.cost)
+            if formula != whole:
+                wrong = int((formula(observed) != whole(observed)).sum())
+                certificate = restyle(certificate, wrong)
+        return formula, certificate, front
+
+    def _explain_whole(
+        self, index: int, function: ClassFunction, options: "_Options"
+    ) -> tuple[Formula, Certificate, Callable[[], Front]]:
         observed = self.observed_
         inside, outside = self.patterns_.membership(index)
         function = style_function(
@@ -320,18 +338,11 @@ class _LogicModel(BaseEstimator):
                 self.groups_,
                 method=options.minimize,
             )
-        whole = formula
         # Shortening is judged by all known rows: the held-out ones alone are few, and chance
         # would choose what goes.
         known = self.patterns_.training[:, index] + self.patterns_.validation[:, index]
         others = self.patterns_.totals.sum(axis=1) - known
-        front = make_front(formula, observed, known, others)
-        if options.max_literals is not None or options.cost > 0:
-            formula = front.best(options.max_literals, options.cost)
-        if formula != whole:
-            wrong = int((formula(observed) != whole(observed)).sum())
-            certificate = restyle(certificate, wrong)
-        return formula, certificate, front
+        return formula, certificate, cache(lambda: make_front(formula, observed, known, others))
 
     def _explain_as_paper(
         self,

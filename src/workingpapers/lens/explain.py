@@ -127,7 +127,8 @@ class Explanation:
     style: Style = "iff"
     scores: Mapping[str, float] = field(default_factory=dict)
     """accuracy, fidelity: on the model's validation rows (its training rows if it has none)."""
-    fronts: Mapping[Any, "Front"] = field(default_factory=dict, repr=False)
+    fronts: Mapping[Any, Callable[[], "Front"]] = field(default_factory=dict, repr=False)
+    """What makes each class's front; it takes a while, and is asked for only where it is used."""
 
     @property
     def accuracy(self) -> float:
@@ -156,7 +157,7 @@ class Explanation:
 
     def front(self, target: Any) -> list[dict[str, Any]]:
         """The trade-off of accuracy and length for one class; see Front."""
-        return self.fronts[target].points
+        return self.fronts[target]().points
 
     def label(self, target: Any) -> str:
         """What the formula of a class is: its guarantee, and how short it is known to be."""

@@ -173,7 +173,8 @@ def draw_front(explanation: Explanation) -> Figure:
     """Accuracy on the fitted rows against the number of literals, a line a class."""
     drawing = figure()
     axes = drawing.add_subplot()
-    for color, (label, front) in zip(_colors(), explanation.fronts.items(), strict=False):
+    for color, (label, make_front) in zip(_colors(), explanation.fronts.items(), strict=False):
+        front = make_front()
         literals = [formula.n_literals for formula in reversed(front.formulas)]
         accuracies = front.accuracies[::-1]
         axes.plot(literals, accuracies, color=color, label=str(label), drawstyle="steps-post")
