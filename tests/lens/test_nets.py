@@ -20,7 +20,7 @@ from workingpapers.lens.nets import (
 )
 
 every_net = pytest.mark.parametrize("net", NETS)
-few = settings(max_examples=8, deadline=None)
+few = settings(max_examples=6, deadline=None)
 seeds = st.integers(0, 10_000)
 
 
@@ -121,7 +121,7 @@ def test_a_truth_table_is_the_head_on_every_pattern(net, seed, width):
             row = torch.zeros(1, 7)
             for bit, concept in enumerate(kept):
                 row[0, concept] = number >> bit & 1
-            logit = float(model(row)[0, head])
+            logit = float(model(row).detach()[0, head])
             assert abs(logit) < 1e-4 or bool(table[number % len(table)]) == (logit > 0)
 
 
@@ -209,10 +209,8 @@ def test_the_most_relevant_concepts_are_the_ones_kept(net, seed, width):
         assert model.kept(head) == sorted(ranks[head, :width].tolist())
 
 
-@every_net
+@pytest.mark.parametrize("net", ["mu", "psi", "relu", "tell"])
 def test_a_concept_without_influence_is_pruned_though_there_is_room(net):
-    if net == "entropy":
-        pytest.skip("attention is never 0")
     model = random_net(net, 0)
     with torch.no_grad():
         if net == "tell":
@@ -355,20 +353,24 @@ def test_the_penalties_of_mu_psi_and_relu_are_their_l1_norms():
         return sum(float(np.abs(tensor.detach().numpy()).sum()) for tensor in tensors)
 
     mu, psi, relu = (random_net(net, 5) for net in ("mu", "psi", "relu"))
-    assert float(mu.penalty()) == pytest.approx(size([mu.weights[0], mu.biases[0]]), rel=1e-5)
-    assert float(psi.penalty()) == pytest.approx(size([*psi.weights, *psi.biases]), rel=1e-5)
-    assert float(relu.penalty()) == pytest.approx(size(relu.weights), rel=1e-5)
+    assert float(mu.penalty().detach()) == pytest.approx(
+        size([mu.weights[0], mu.biases[0]]), rel=1e-5
+    )
+    assert float(psi.penalty().detach()) == pytest.approx(
+        size([*psi.weights, *psi.biases]), rel=1e-5
+    )
+    assert float(relu.penalty().detach()) == pytest.approx(size(relu.weights), rel=1e-5)
 
 
 def test_the_tell_penalty_is_the_gates_and_the_overlap_of_the_heads():
     model = random_net("tell", 2, n_heads=2)
-    gates = float(model.weights[0].sigmoid().sum())
-    assert float(model.penalty()) == pytest.approx(gates, rel=1e-6)
+    gates = float(model.weights[0].detach().sigmoid().sum())
+    assert float(model.penalty().detach()) == pytest.approx(gates, rel=1e-6)
     apart = torch.tensor([[99.0, -99.0], [-99.0, 99.0]])
-    assert float(model.penalty(apart)) == pytest.approx(gates, abs=1e-5)
+    assert float(model.penalty(apart).detach()) == pytest.approx(gates, abs=1e-5)
     # Two equal outputs overlap by 1, in both places off the diagonal.
     equal = torch.zeros(4, 2)
-    assert float(model.penalty(equal)) == pytest.approx(gates + math.sqrt(2), abs=1e-5)
+    assert float(model.penalty(equal).detach()) == pytest.approx(gates + math.sqrt(2), abs=1e-5)
 
 
 def test_mu_explains_with_the_norms_of_at_least_half_the_largest():
@@ -434,7 +436,6 @@ def test_dropout_needs_a_generator_and_keeps_the_mean():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"net": "nu"}, "net: expected one of mu, psi, relu, entropy, tell, got 'nu'"),
         ({"hidden": (4, 0)}, "hidden: expected sizes of at least 1, got (4, 0)"),
         ({"net": "tell"}, "hidden: a tell network has no hidden layers, got (20, 10)"),
         ({"net": "psi"}, "fan_in: a psi network needs one, of at least 1"),

@@ -88,8 +88,8 @@ def _is_count(value: int) -> bool:
 class Layer:
     """An affine layer of every head; a leading size of 1 means one layer that all heads share."""
 
-    weight: Float[Tensor, "heads fan_in fan_out"]
-    bias: Float[Tensor, "heads 1 fan_out"]
+    weight: Float[Tensor, "#heads fan_in fan_out"]
+    bias: Float[Tensor, "#heads 1 fan_out"]
 
     def of_head(self, head: int) -> "Layer":
         """The layer of one head alone."""

@@ -61,7 +61,8 @@ class TrainingConfig:
         for name in ("learning_rate", "l1", "weight_decay"):
             value = getattr(self, name)
             if not 0 <= value < math.inf or (name == "learning_rate" and value == 0):
-                raise InputError(f"{name}: expected a number above 0, got {value}")
+                least = "above 0" if name == "learning_rate" else "of at least 0"
+                raise InputError(f"{name}: expected a number {least}, got {value}")
         if self.style not in get_args(Style):
             raise InputError(f"style: expected {', '.join(get_args(Style))}, got {self.style!r}")
         if not 0 < self.style_weight <= 1:
@@ -115,11 +116,16 @@ def classification_loss(
     "if" counts misses only `style_weight` times (formula -> class: no false alarm), "only_if"
     false alarms only so often (class -> formula: no miss).
     """
-    loss = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    if style == "if":
-        loss = loss * (1 - targets + style_weight * targets)
-    elif style == "only_if":
-        loss = loss * (targets + style_weight * (1 - targets))
+    if style == "iff":
+        loss = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    else:
+        # Linear in the target: one row with a mean target counts as much as the rows it stands for.
+        misses = targets * functional.softplus(-logits)
+        false_alarms = (1 - targets) * functional.softplus(logits)
+        if style == "if":
+            loss = style_weight * misses + false_alarms
+        else:
+            loss = misses + style_weight * false_alarms
     return (loss.sum(dim=1) * weights).sum() / weights.sum()
 
 
