@@ -14,7 +14,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from workingpapers.foundation.errors import InputError
-from workingpapers.lens.nets import LearnedThresholds, LogicNet, NetConfig, NetName, make_net
+from workingpapers.lens.nets import (
+    NETS,
+    LearnedThresholds,
+    LogicNet,
+    NetConfig,
+    NetName,
+    make_net,
+)
 
 Style = Literal["iff", "if", "only_if"]
 Objective = Literal["classes", "binary", "multilabel", "mutual_information"]
@@ -34,7 +41,8 @@ class TrainingConfig:
 
     learning_rate: float = 2e-2
     epochs: int = 600
-    """Full-batch steps: half of them before the last pruning, half after it."""
+    """Full-batch steps: a quarter before the first pruning, a quarter between the prunings, half
+    after the last. Where nothing is pruned, the second quarter is not used."""
     l1: float = 5e-3
     """Weight of the network's own sparsity term before the last pruning."""
     weight_decay: float = 0.1
@@ -74,6 +82,8 @@ class TrainingConfig:
     @classmethod
     def of(cls, net: str, **changes: Any) -> "TrainingConfig":
         """The settings that suit a kind of network, with `changes`."""
+        if net not in NETS:
+            raise InputError(f"net: expected one of {', '.join(NETS)}, got {net!r}")
         return cls(**{**_SUITABLE.get(net, {}), **changes})
 
 
@@ -403,7 +413,7 @@ def learn_thresholds(
     the features' own units, ascending for each feature. (After TELL, ECAI 2024.)
     """
     mean, scale = features.mean(dim=0), features.std(dim=0).clamp_min(1e-12)
-    rows = (features - mean) / scale
+    rows = ((features - mean) / scale).float()
     low, high = torch.quantile(rows, torch.tensor([0.01, 0.99]), dim=0).unsqueeze(-1)
     front = LearnedThresholds(features.shape[1], n_thresholds)
     levels = torch.linspace(0, 1, n_thresholds + 2)[1:-1]
