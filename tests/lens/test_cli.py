@@ -165,6 +165,7 @@ def test_compare_shows_a_tree_beside_the_network(command, table):
 
 
 BROKEN = {
+    "clash.csv": b"a,out\n0,1\n1,0\n0,0\n",
     "binary.csv": bytes(range(256)) * 4,
     "latin.csv": "name,ill\nJosé,a\n".encode("latin-1"),
     "ragged.csv": b"a,b,ill\n1,2,x\n1,2\n3,4,y\n",
@@ -191,7 +192,7 @@ BROKEN = {
         (["fit", "empty.csv", "--target", "ill"], ["empty.csv", "empty"]),
         (["fit", "norows.csv", "--target", "ill"], ["norows.csv", "no rows"]),
         (["fit", "twice.csv", "--target", "ill"], ["twice.csv", "'a'"]),
-        (["fit", "fine.csv", "--target", "ill", "--net", "nu"], ["net", "'nu'"]),
+        (["fit", "fine.csv", "--target", "ill", "--net", "nu"], ["--net nu", "mu, psi"]),
         (["fit", "fine.csv", "--target", "ill", "--max-concepts", "x"], ["--max-concepts x"]),
         (["fit", "fine.csv", "--target", "ill", "--out", "fine.csv"], ["--out fine.csv", "folder"]),
         (["fit", "fine.csv", "--target", "ill", "--out", "used"], ["--out used", "not empty"]),
@@ -201,13 +202,33 @@ BROKEN = {
         (["explain", "model", "fine.csv", "--row", "1"], ["fine.csv", "'age'"]),
         (["explain", "model", "--guarantee", "total"], ["--guarantee total", "observed"]),
         (["explain", "model", "--format", "xml"], ["--format xml", "text, sql"]),
-        (["explain", "model", "--style", "maybe"], ["style", "maybe"]),
+        (["explain", "model", "--style", "maybe"], ["--style maybe", "only-if"]),
         (["explain", "model", "--picture", "x.gif"], ["x.gif", ".svg"]),
         (["explain", "used"], ["used"]),
         (["explain", "truncated"], ["truncated/network.safetensors"]),
         (["explain", "newer"], ["newer/config.json", "99"]),
-        (["evaluate", "model", "fine.csv", "--target", "ill"], ["class x", "does not know"]),
-        (["cluster", "fine.csv", "--clusters", "9"], ["9 clusters", "4"]),
+        (
+            ["evaluate", "model", "fine.csv", "--target", "ill"],
+            ["fine.csv", "the model does not know the class 'x'"],
+        ),
+        (
+            ["fit", "fine.csv", "--target", "ill", "--out", "used", "--force"],
+            ["--out used", "not empty"],
+        ),
+        (["explain", "model", "--picture", "people.csv"], ["--picture people.csv", "exists"]),
+        (["explain", "model", "--picture", "no/x.svg"], ["--picture no/x.svg", "does not exist"]),
+        (["explain", "model", "--plot", "pie"], ["--plot pie", "cards"]),
+        (["explain", "edited"], ["edited", "3 classes do not fit a network of 1 heads"]),
+        (["minimize", "clash.csv"], ["clash.csv", "rows 1 and 3", "different outputs"]),
+        (
+            ["cluster", "fine.csv", "--clusters", "2", "--assignments", "fine.csv"],
+            ["fine.csv: the file exists"],
+        ),
+        (
+            ["distill", "constant.csv", "--predictions", "ill"],
+            ["--predictions ill", "every answer is 'x'"],
+        ),
+        (["cluster", "fine.csv", "--clusters", "9"], ["--clusters 9", "only 4 rows"]),
         (["distill", "fine.csv", "--predictions", "gone"], ["--predictions gone"]),
         (["compare", "fine.csv", "--target", "ill", "--folds", "3"], ["--folds 3", "2 rows"]),
     ],
@@ -219,8 +240,9 @@ def test_bad_input_gets_one_line_that_names_the_culprit(
         (tmp_path / name).write_bytes(content)
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "mine.txt").write_text("mine")
-    if {"model", "truncated", "newer"} & set(arguments):
-        folder = next(name for name in ("model", "truncated", "newer") if name in arguments)
+    folders = ("model", "truncated", "newer", "edited")
+    if set(folders) & set(arguments):
+        folder = next(name for name in folders if name in arguments)
         assert command("fit", table, "--target", "ill", "--out", folder, "--epochs", "20")[0] == 0
         if folder == "truncated":
             file = tmp_path / folder / "network.safetensors"
@@ -228,13 +250,39 @@ def test_bad_input_gets_one_line_that_names_the_culprit(
         if folder == "newer":
             file = tmp_path / folder / "config.json"
             file.write_text(json.dumps({**json.loads(file.read_text()), "format": 99}))
+        if folder == "edited":
+            file = tmp_path / folder / "config.json"
+            file.write_text(file.read_text().replace('"well"', '"well",\n"dead"'))
     before = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
     code, stdout, stderr = command(*arguments)
     assert code == 2, stdout + stderr
     lines = [line for line in stderr.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1, stderr
+    others = [line for line in stderr.splitlines() if line not in lines]
+    assert all(line.startswith("note: ") for line in others)
     for culprit in culprits:
         assert culprit in lines[0]
     assert "Traceback" not in stderr
     after = {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()}
     assert after == before
+
+
+def test_one_class_can_be_evaluated_and_dates_are_words(command, table, tmp_path):
+    lines = table.read_text().splitlines()
+    dated = [lines[0] + ",seen"] + [f"{line},2020-01-{1 + n % 28:02d}" for n, line in
+                                    enumerate(lines[1:])]  # fmt: skip
+    (tmp_path / "dated.csv").write_text("\n".join(dated) + "\n")
+    code, _, stderr = command("fit", "dated.csv", "--target", "ill", "--out", "m", *FAST)
+    assert code == 0, stderr
+    well = [dated[0], *[line for line in dated[1:] if ",well," in line][:3]]
+    (tmp_path / "well.csv").write_text("\n".join(well) + "\n")
+    code, stdout, stderr = command("evaluate", "m", "well.csv", "--json")
+    assert code == 0, stderr
+    assert json.loads(stdout)["all"]["rows"] == 3
+
+
+def test_no_literals_is_the_better_constant(command, table, model):
+    code, stdout, _ = command("explain", model, "--class", "well", "--max-literals", "0")
+    assert (code, "well(x) <-> True" in stdout) == (0, True)
+    code, stdout, _ = command("explain", model, "--class", "ill", "--max-literals", "0")
+    assert (code, "ill(x) <-> False" in stdout) == (0, True)

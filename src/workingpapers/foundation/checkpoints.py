@@ -42,7 +42,7 @@ def save(
     nothing more; InputError if it is anything else, or for a config or part name as above not
     allowed. If the process is killed meanwhile, `load` finds the checkpoint that was there before.
     """
-    _check_target(folder, overwrite)
+    check_target(folder, overwrite)
     folder = folder.resolve()
     values = json.loads(json.dumps(asdict(config)))
     # What cannot be read again is refused before it is written.
@@ -137,7 +137,8 @@ def _before(folder: Path) -> Path:
     return folder.parent / f".{folder.name}.before"
 
 
-def _check_target(folder: Path, overwrite: bool) -> None:
+def check_target(folder: Path, overwrite: bool) -> None:
+    """InputError unless `save` may write to the folder; asked before long work begins."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: expected a folder, found a file")
     if not folder.exists() or not any(folder.iterdir()):

@@ -46,7 +46,9 @@ err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, progress on stderr.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of all random work.")]
-Force = Annotated[bool, typer.Option("--force", help="Write into a folder that is not empty.")]
+Force = Annotated[
+    bool, typer.Option("--force", help="Replace what is there: our own folder, or a file.")
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Trust = Annotated[
     bool, typer.Option("--trust", help="Load a pickle (it can run any code) from the given file.")
@@ -60,7 +62,11 @@ def print_json(value: Any) -> None:
 
 @contextmanager
 def progress(label: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
-    """A progress bar on stderr; yields the function that advances it by a number of steps."""
+    """A progress bar on stderr; yields the function that advances it by a number of steps.
+
+    It is shown from the first step on, so that input refused before leaves one line only, and
+    ends full, also where fewer steps were needed.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -68,13 +74,20 @@ def progress(label: str, total: int | None = None) -> Iterator[Callable[[int], N
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=err) as bar:
-        task = bar.add_task(label, total=total)
+    bar = Progress(*columns, console=err)
+    task = bar.add_task(label, total=total)
 
-        def advance(steps: int) -> None:
-            bar.advance(task, steps)
+    def advance(steps: int) -> None:
+        bar.start()
+        bar.advance(task, steps)
 
+    try:
         yield advance
+        if bar.live.is_started:
+            bar.update(task, total=bar.tasks[0].completed)
+    finally:
+        if bar.live.is_started:
+            bar.stop()
 
 
 def claim_folder(path: Path, *, force: bool, option: str = "--out") -> Path:
@@ -87,8 +100,25 @@ def claim_folder(path: Path, *, force: bool, option: str = "--out") -> Path:
     return path
 
 
+def claim_file(path: Path | None, *, force: bool, option: str) -> None:
+    """Refuse, before any work, a file that exists or whose folder does not; None is no file."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise InputError(f"{option} {path}: expected a file, found a folder")
+    if path.exists() and not force:
+        raise InputError(f"{option} {path}: the file exists; --force replaces it")
+    if not path.parent.is_dir():
+        raise InputError(f"{option} {path}: the folder {path.parent} does not exist")
+
+
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a whole file or nothing: to a neighbour first, synced, then renamed."""
+    """Write a whole file or nothing: to a neighbour first, synced, then renamed.
+
+    Raises InputError when the folder is not there.
+    """
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: the folder {path.parent} does not exist")
     data = content.encode() if isinstance(content, str) else content
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -131,9 +161,9 @@ def run_command(command: Callable[[], Any]) -> NoReturn:
     """Run a command line and leave with its exit code; errors become one line each."""
     try:
         code = command()
-    except NoArgsIsHelpError as error:
-        err.print(error.format_message(), markup=False)
-        raise SystemExit(Exit.BAD_INPUT) from None
+    except NoArgsIsHelpError:
+        # The help is on stdout already.
+        raise SystemExit(Exit.DONE) from None
     except ClickException as error:
         fail(error.format_message(), Exit.BAD_INPUT)
     except UserFacingError as error:

@@ -276,6 +276,9 @@ def _parsed(column: "pyarrow.ChunkedArray") -> "pyarrow.ChunkedArray":
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    if pa.types.is_temporal(column.type):
+        # What Arrow takes for dates and times is words here, and so are its categories.
+        return pc.cast(column, pa.string())
     if not pa.types.is_string(column.type):
         return column
     column = pc.utf8_trim_whitespace(column)

@@ -1,5 +1,6 @@
 """The verbs of `workingpapers lens`: logic explained networks on the user's own tables."""
 
+import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from workingpapers.lens.explain import Explanation
     from workingpapers.lens.formula import Formula
 
+NETS = ("mu", "psi", "relu", "entropy", "tell")
 FORMATS = ("text", "sql", "sympy", "python", "prolog", "latex", "json")
 
 app = typer.Typer(
@@ -45,6 +47,9 @@ MaxConcepts = Annotated[
     str,
     typer.Option("--max-concepts", help="Concepts a class may use, or auto (by validation)."),
 ]
+Drop = Annotated[
+    list[str] | None, typer.Option("--drop", help="A column to leave out; repeatable.")
+]
 Picture = Annotated[
     Path | None,
     typer.Option("--picture", help="Also draw a picture into this .svg, .png or .pdf file."),
@@ -63,6 +68,7 @@ def fit(
     max_concepts: MaxConcepts = "9",
     epochs: Epochs = 600,
     style: Annotated[str, typer.Option(help="Loss: iff, if or only-if.")] = "iff",
+    drop: Drop = None,
     thresholds: Annotated[
         str, typer.Option(help="Of numeric columns: auto, quantile, tree or learned.")
     ] = "auto",
@@ -77,10 +83,13 @@ def fit(
     """
     if out is not None:
         _check_out(out, force)
+    _checked("--thresholds", thresholds, ("auto", "quantile", "tree", "learned"))
+    from workingpapers.lens.concepts import Booleanizer
+
     with _notes():
-        table, labels, name = _labelled(data, target)
         model = _classifier(net, max_concepts, epochs, style, seed, device)
-        model.set_params(booleanizer=_booleanizer(thresholds, seed))
+        table, labels, name = _labelled(data, target, drop or [])
+        model.set_params(booleanizer=Booleanizer(thresholds=thresholds))
         with console.progress(f"training {net}", epochs) as advance:
             model.fit(table, labels, progress=advance)
         with console.progress("extracting", len(model.classes_)) as advance:
@@ -122,9 +131,17 @@ def explain(
     plot: Annotated[
         str, typer.Option(help="What to draw: cards, front, relevance or coverage.")
     ] = "cards",
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Print a model's formulas, or the reason for its answer on one row of a table."""
+    style = _checked("--style", style, ("iff", "if", "only-if"))
+    _checked("--format", format, FORMATS)
+    _checked("--plot", plot, ("cards", "front", "relevance", "coverage"))
+    _checked("--aggregation", aggregation, ("exact", "paper"))
+    if not 0 < min_precision <= 1:
+        raise InputError(f"--min-precision {min_precision:g}: expected above 0 and at most 1")
+    console.claim_file(picture, force=force, option="--picture")
     from workingpapers.lens.explain import ARROWS
     from workingpapers.lens.storage import load_model
 
@@ -132,6 +149,8 @@ def explain(
     if data is not None or row is not None:
         if data is None or row is None:
             raise InputError("--row: expected together with DATA, the table the row is in")
+        if picture is not None or class_name is not None:
+            raise InputError("--row: explains one row; it takes neither --class nor --picture")
         _explain_row(loaded, data, row, _checked_guarantee(guarantee), format, as_json)
         return
     with _notes():
@@ -171,6 +190,7 @@ def evaluate(
     target: Target = None,
     guarantee: Annotated[str, typer.Option(help="observed, valid or all.")] = "observed",
     picture: Picture = None,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Score a model and its formulas on a labelled table.
@@ -178,11 +198,19 @@ def evaluate(
     Accuracies are one-versus-rest, averaged over classes; fidelity is macro F1 of the formulas
     against the network's own predictions; literals is the mean a class.
     """
+    console.claim_file(picture, force=force, option="--picture")
     from workingpapers.lens.storage import load_model, target_of
 
     loaded = load_model(model)
     with _notes():
-        table, labels, _ = _labelled(data, target or target_of(model))
+        table, labels, name = _labelled(data, target or target_of(model), least=1)
+        known = [str(label) for label in loaded.classes_]
+        for label in labels:
+            if label not in known:
+                raise InputError(
+                    f"{data}: column {name!r}: the model does not know the class {str(label)!r}; "
+                    f"its classes are {', '.join(known)}"
+                )
         scores = loaded.evaluate(table, labels, guarantee=_checked_guarantee(guarantee))
     if picture is not None:
         from workingpapers.foundation.plots import save
@@ -201,9 +229,7 @@ def cluster(
     data: Data,
     clusters: Annotated[int, typer.Option(min=2, help="Number of clusters.")],
     net: Net = "mu",
-    drop: Annotated[
-        list[str] | None, typer.Option(help="A column to leave out; repeatable.")
-    ] = None,
+    drop: Drop = None,
     max_concepts: Annotated[int, typer.Option(min=1, help="Concepts a cluster may use.")] = 5,
     restarts: Annotated[int, typer.Option(min=1, help="The best of so many is kept.")] = 5,
     epochs: Epochs = 400,
@@ -213,11 +239,17 @@ def cluster(
         Path | None, typer.Option(help="Write each row's cluster into this CSV file.")
     ] = None,
     picture: Picture = None,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Find clusters of rows that formulas describe, without any labels."""
+    _checked("--net", net, NETS)
+    console.claim_file(assignments, force=force, option="--assignments")
+    console.claim_file(picture, force=force, option="--picture")
     with _notes():
         table = _table(data, drop or [])
+        if table.n_rows < clusters:
+            raise InputError(f"--clusters {clusters}: {data} has only {table.n_rows} rows")
         from workingpapers.lens.estimators import LENClusterer
 
         model = LENClusterer(
@@ -269,9 +301,7 @@ def distill(
             "joblib model with --trust.",
         ),
     ],
-    drop: Annotated[
-        list[str] | None, typer.Option(help="A column the box did not see; repeatable.")
-    ] = None,
+    drop: Drop = None,
     net: Net = "mu",
     out: Annotated[Path | None, typer.Option(help="Folder for the imitation.")] = None,
     max_concepts: MaxConcepts = "9",
@@ -286,8 +316,8 @@ def distill(
     if out is not None:
         _check_out(out, force)
     with _notes():
-        table, answers = _answers(_table(data, drop or []), predictions, trust)
         model = _classifier(net, max_concepts, epochs, "iff", seed, device)
+        table, answers = _answers(_table(data, drop or []), predictions, trust)
         with console.progress(f"imitating with {net}", epochs) as advance:
             model.fit(table, answers, progress=advance)
         explanation = model.explain()
@@ -320,6 +350,7 @@ def minimize(
     as_json: Json = False,
 ) -> None:
     """Print the shortest disjunction of conjunctions for a truth table."""
+    _checked("--format", format, FORMATS)
     formula, cover, name = _minimized(table, output, method, others)
     found = "minimum" if cover.minimum else "irredundant"
     if as_json:
@@ -347,15 +378,18 @@ def compare(
     max_concepts: MaxConcepts = "9",
     epochs: Epochs = 600,
     seed: Seed = 0,
+    drop: Drop = None,
     picture: Picture = None,
+    force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Compare the network with a decision tree, and RIPPER and rule lists where installed."""
     from workingpapers.lens.comparison import compare_methods
 
+    console.claim_file(picture, force=force, option="--picture")
     with _notes():
-        table, labels, _ = _labelled(data, target)
         model = _classifier(net, max_concepts, epochs, "iff", seed, "cpu")
+        table, labels, _ = _labelled(data, target, drop or [])
         with console.progress("comparing", folds) as advance:
             rows, absent = compare_methods(
                 table, labels, model, folds=folds, seed=seed, progress=advance
@@ -396,17 +430,19 @@ def _table(data: str, without: Sequence[str] = ()) -> "DataTable":
     return resolved if isinstance(resolved, DataTable) else resolved.table
 
 
-def _labelled(data: str, target: str | None) -> tuple["DataTable", "np.ndarray", str]:
+def _labelled(
+    data: str, target: str | None, drop: Sequence[str] = (), *, least: int = 2
+) -> tuple["DataTable", "np.ndarray", str]:
     """The columns, the classes as text, the target's name; rows without a class are left out."""
     import numpy as np
 
     from workingpapers.foundation.tables import DataTable, column_text
     from workingpapers.lens.data import resolve
 
-    resolved = resolve(data)
+    resolved = resolve(data, without=drop)
     if not isinstance(resolved, DataTable):
         if target is None or target not in resolved.table.names:
-            return resolved.table, resolved.target, "class"
+            return resolved.table, resolved.target.astype(str), "class"
         resolved = resolved.table
     if target is None:
         raise InputError(
@@ -424,7 +460,7 @@ def _labelled(data: str, target: str | None) -> tuple["DataTable", "np.ndarray",
         )
     table = resolved.drop([target]).rows(np.flatnonzero(known))
     labels = np.array([label for label in labels if label is not None])
-    if len(np.unique(labels)) < 2:
+    if len(np.unique(labels)) < least:
         raise InputError(
             f"{data}: column {target!r} is always {str(labels[0])!r}; expected two classes or more"
         )
@@ -436,8 +472,10 @@ def _classifier(
 ) -> "LENClassifier":
     from workingpapers.lens.estimators import LENClassifier
 
-    if max_concepts != "auto" and not max_concepts.isdecimal():
-        raise InputError(f"--max-concepts {max_concepts}: expected a number or auto")
+    _checked("--net", net, NETS)
+    _checked("--style", style, ("iff", "if", "only-if"))
+    if max_concepts != "auto" and not (max_concepts.isdecimal() and int(max_concepts)):
+        raise InputError(f"--max-concepts {max_concepts}: expected a number from 1 up, or auto")
     return LENClassifier(
         net,
         max_concepts="auto" if max_concepts == "auto" else int(max_concepts),
@@ -448,26 +486,30 @@ def _classifier(
     )
 
 
-def _booleanizer(thresholds: str, seed: int) -> Any:
-    from workingpapers.lens.concepts import Booleanizer
-
-    return Booleanizer(thresholds=thresholds)
-
-
 def _check_out(out: Path, force: bool) -> None:
-    """Refuse a folder in use before the training, not after it."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out}: expected a folder, found a file")
-    if not force and out.is_dir() and any(out.iterdir()):
-        raise InputError(f"--out {out}: the folder is not empty; --force writes into it")
+    """Refuse a folder that is not ours to write before the training, not after it."""
+    from workingpapers.foundation.checkpoints import check_target
+
+    try:
+        check_target(out, force)
+    except InputError as error:
+        raise InputError(f"--out {error}") from None
+    parent = next(folder for folder in out.absolute().parents if folder.exists())
+    if not os.access(parent, os.W_OK):
+        raise InputError(f"--out {out}: cannot write into {parent}")
+
+
+def _checked(option: str, value: str, choices: Sequence[str]) -> str:
+    """The value of an option; InputError with the choices if it is none of them."""
+    if value not in choices:
+        raise InputError(f"{option} {value}: expected {', '.join(choices)}")
+    return value
 
 
 def _checked_guarantee(guarantee: str) -> Any:
     from workingpapers.lens.explain import GUARANTEES
 
-    if guarantee not in GUARANTEES:
-        raise InputError(f"--guarantee {guarantee}: expected {', '.join(GUARANTEES)}")
-    return guarantee
+    return _checked("--guarantee", guarantee, GUARANTEES)
 
 
 def _answers(table: "DataTable", predictions: str, trust: bool) -> tuple["DataTable", "np.ndarray"]:
@@ -498,6 +540,8 @@ def _answers(table: "DataTable", predictions: str, trust: bool) -> tuple["DataTa
     absent = [index for index, answer in enumerate(answers, start=1) if answer is None]
     if absent:
         raise InputError(f"--predictions {predictions}: row {absent[0]} has no answer")
+    if len(set(answers)) < 2:
+        raise InputError(f"--predictions {predictions}: every answer is {answers[0]!r}")
     return table, np.array(answers)
 
 
@@ -535,10 +579,8 @@ def _minimized(
     from workingpapers.lens.formula import Formula
     from workingpapers.lens.minimization import minimize as minimize_table
 
-    if method not in ("auto", "isop", "heuristic", "exact"):
-        raise InputError(f"--method {method}: expected auto, isop, heuristic or exact")
-    if others not in ("false", "free"):
-        raise InputError(f"--others {others}: expected false or free")
+    _checked("--method", method, ("auto", "isop", "heuristic", "exact"))
+    _checked("--others", others, ("false", "free"))
     read = read_table(table)
     name = output or read.names[-1]
     inputs = [other for other in read.names if other != name]
@@ -546,6 +588,14 @@ def _minimized(
     rows = np.array([[cell == "1" for cell in _cells(read, one, "01")] for one in inputs]).T
     if not inputs:
         raise InputError(f"{table}: expected at least one input column beside {name!r}")
+    seen: dict[bytes, int] = {}
+    for number, (row, value) in enumerate(zip(rows, values, strict=True)):
+        first = seen.setdefault(row.tobytes(), number)
+        if values[first] is not value:
+            raise InputError(
+                f"{table}: rows {first + 1} and {number + 1} have the same inputs and different "
+                "outputs"
+            )
     on = rows[[value is True for value in values]]
     off = rows[[value is False for value in values]]
     free = rows[[value is None for value in values]]
@@ -582,8 +632,6 @@ def _export(
     predicates: Mapping[str, Any] | None = None,
 ) -> str:
     """A formula in one of FORMATS, with its guarantee; predicates speak of the raw columns."""
-    if format not in FORMATS:
-        raise InputError(f"--format {format}: expected {', '.join(FORMATS)}")
     options: dict[str, Any] = {"head": head, "guarantee": guarantee, "arrow": arrow}
     if format in ("sql", "python") and predicates:
         options["predicates"] = predicates
@@ -656,8 +704,10 @@ def _show(model: Any, explanation: "Explanation", as_json: bool, extra: dict[str
         return
     for label in explanation.formulas:
         console.out.print(explanation.text(label), markup=False)
+    held = bool(model.patterns_.totals[:, 1].any())
+    rows = "held-out rows" if held else "fitted rows (none held out)"
     console.out.print(
-        f"held-out rows: formulas {explanation.accuracy:.3f} accurate, fidelity "
+        f"{rows}: formulas {explanation.accuracy:.3f} accurate, fidelity "
         f"{explanation.fidelity:.3f}; {explanation.literals:.1f} literals a class, extracted in "
         f"{explanation.seconds:.2f} s",
         markup=False,

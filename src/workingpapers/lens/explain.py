@@ -110,8 +110,10 @@ class Certificate:
     """Patterns of the domain on which they differ; 0 unless the formula was trimmed."""
 
     @property
-    def shortness(self) -> Literal["minimum", "irredundant", "trimmed"]:
-        """ "minimum" is said only when the gap is 0."""
+    def shortness(self) -> Literal["minimum", "irredundant", "trimmed", "not shortened"]:
+        """How short the formula is known to be; minimum is said only when the gap is 0."""
+        if self.method == "paper":
+            return "not shortened"
         if self.counter_examples:
             return "trimmed"
         return "minimum" if self.gap == 0 else "irredundant"
@@ -161,7 +163,9 @@ class Explanation:
 
     def label(self, target: Any) -> str:
         """What the formula of a class is: its guarantee, and how short it is known to be."""
-        return f"{self.guarantee}, {self.certificates[target].shortness}"
+        certificate = self.certificates[target]
+        guarantee = "no guarantee" if certificate.method == "paper" else self.guarantee
+        return f"{guarantee}, {certificate.shortness}"
 
     def text(self, target: Any) -> str:
         """The formula of a class with its arrow and guarantee, as a line of first-order logic."""
@@ -513,6 +517,11 @@ def make_front(
         formulas.append(current)
         figures.append(_rates(current(concepts), inside, outside, total))
         if current.n_literals == 0:
+            # Of the two constants, the one that is right more often.
+            better = Formula.true(names) if inside.sum() > outside.sum() else Formula.false(names)
+            if len(formulas) > 1:
+                formulas[-1] = better
+                figures[-1] = _rates(better(concepts), inside, outside, total)
             break
         positive, negative = current.positive, current.negative
         positive, negative = _cheapest_removal(positive, negative, concepts, inside, outside)

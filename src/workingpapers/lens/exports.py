@@ -115,7 +115,7 @@ def to_sql(
     Columns are named like the concepts and hold Booleans or 0 and 1; with `predicates` the
     condition speaks about the columns of the user's table instead. It is never NULL: a missing
     value makes a concept false and its negation true, so NOT works around it. `quoting` is that of
-    standard SQL (PostgreSQL, DuckDB, and SQLite, which takes 1,000 terms at most), of MySQL or of
+    standard SQL (PostgreSQL, DuckDB, SQLite), of MySQL or of
     SQL Server. Raises InputError for a name with a NUL character, which SQL cannot hold.
     """
     if quoting not in get_args(Quoting):
@@ -164,6 +164,8 @@ def to_sql(
         "\n   OR ",
         "1 = 1",
         "1 = 0",
+        # SQLite nests each OR a level deeper and refuses more than 1,000 levels.
+        group=200,
     )
     comment = _comment("--", head, guarantee, arrow)
     if table is None:
@@ -300,16 +302,25 @@ def _disjunction(
     disjunction: str,
     true: str,
     false: str,
+    *,
+    group: int | None = None,
 ) -> str:
-    """The formula in a language that binds conjunction tighter than disjunction."""
+    """The formula in a language that binds conjunction tighter than disjunction.
+
+    More than `group` terms are put in brackets by so many, for languages that nest to the left.
+    """
     if formula.n_literals == 0:
         return true if formula.n_terms else false
-    return disjunction.join(
+    terms = [
         conjunction.join(
             positive(name) if wanted else negative(name) for name, wanted in term.items()
         )
         for term in formula.terms
-    )
+    ]
+    if group is None or len(terms) <= group:
+        return disjunction.join(terms)
+    parts = [terms[start : start + group] for start in range(0, len(terms), group)]
+    return disjunction.join(f"({disjunction.join(part)})" for part in parts)
 
 
 def _predicate(name: str, predicates: Mapping[str, Predicate] | None) -> Predicate:

@@ -128,6 +128,18 @@ def load_model(folder: Path) -> LENClassifier | LENClusterer:
             model.multilabel_ = config.multilabel
         network = parts["network"]
         heads, width = network["mask"].shape
+        names = (
+            model.concept_names_
+            if model.booleanizer_ is None
+            else (model.booleanizer_.concept_names_)
+        )
+        if width != len(config.concept_names) or tuple(names) != config.concept_names:
+            raise ValueError("its concepts are not those of its network")
+        count = len(config.classes)
+        if parts["patterns"]["training"].shape[1] != count or heads not in (
+            (1, 2) if count == 2 else (count,)
+        ):
+            raise ValueError(f"{count} classes do not fit a network of {heads} heads")
         model.net_ = make_net(model._net_config(), width, heads, 0)
         model.net_.load_state_dict(network)
         stored = parts["patterns"]
