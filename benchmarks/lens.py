@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from paired import Contender, main
 from sklearn.model_selection import train_test_split
 
+from paired import Contender, main
 from workingpapers.lens import Booleanizer, Formula, LENClassifier
 from workingpapers.lens.comparison import score_ripper, score_rule_list, score_tree
 from workingpapers.lens.data import load
