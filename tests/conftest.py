@@ -22,6 +22,7 @@ KNOWN_SKIPS = (
     r"(imodels|torch-explain|wittgenstein) is not installed",
     r"no Chromium on this machine",
     r"no CUDA device on this machine",
+    r"Ray cannot start from a path with blanks",
 )
 """The reasons for which a test may be skipped; any other fails the run."""
 

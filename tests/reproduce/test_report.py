@@ -582,7 +582,7 @@ def test_the_closing_table_words_every_verdict_and_counts_them() -> None:
     assert lines == [
         "claim measured test verdict",
         "lens/fidelity 0.957 [0.951, 0.963] ≥ 0.95 ✓ reproduced",
-        "lens/speed (extension) 23.4× [20.1, 26.7] ≥ 10⁶× ✗ not reproduced",
+        "lens/speed (extension) 23.4× [20.1, 26.7] ≥ 10⁶ ✗ not reproduced",
         "adamra/linear – ≥ 0.95 ↑ not testable at this scale",
         "3 claims: 1 reproduced, 1 not reproduced, 1 not testable at this scale",
     ]
@@ -595,7 +595,7 @@ def test_the_closing_table_takes_markup_for_text_and_loses_nothing_on_a_narrow_s
     edge = lines[0].index("measured")
     claim = "".join(line[:edge].strip() for line in lines[2:-1])
     assert claim == "lens/[red]a-claim-with-a-long-name[/red]"
-    assert "0.957 [b] [0.951, 0.963]" in text
+    assert "0.957 [b]" in text
     assert "✓ reproduced" in text
 
 

@@ -392,6 +392,11 @@ class _Ray:
                 except Exception as error:
                     raise InputError(f"RAY_ADDRESS={address}: {error}") from error
             else:
+                if len(sys.executable.split()) > 1:
+                    # Ray hands this path to a shell unquoted; its workers never come up.
+                    raise InputError(
+                        f"--engine ray: Ray cannot start from {sys.executable}, a path with blanks"
+                    )
                 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
                 # Without a token Ray makes one and leaves it in the user's home.
                 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
