@@ -1,6 +1,6 @@
 """Networks beside trees, RIPPER and rule lists on one table, in cross-validation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -78,6 +78,17 @@ def score_tree(
     }
 
 
+def _of_rules(right: Sequence[float], lengths: Sequence[float]) -> Scores:
+    """Scores of rules that are the model themselves, from those of each class."""
+    accuracy = float(np.mean(right))
+    return {
+        "model_accuracy": accuracy,
+        "explanation_accuracy": accuracy,
+        "fidelity": 1.0,
+        "literals": float(np.mean(lengths)),
+    }
+
+
 def score_rule_list(
     training: Bool[np.ndarray, "rows concepts"],
     labels: np.ndarray,
@@ -95,13 +106,7 @@ def score_rule_list(
         fired = np.asarray(rules.predict(test.astype(float))) > 0.5
         right.append(float(np.mean(fired == (truth == label))))
         lengths.append(float(rules.complexity_))
-    accuracy = float(np.mean(right))
-    return {
-        "model_accuracy": accuracy,
-        "explanation_accuracy": accuracy,
-        "fidelity": 1.0,
-        "literals": float(np.mean(lengths)),
-    }
+    return _of_rules(right, lengths)
 
 
 def score_ripper(
@@ -126,13 +131,7 @@ def score_ripper(
         fired = np.asarray(rules.predict(held), dtype=bool)
         right.append(float(np.mean(fired == (truth == label))))
         lengths.append(sum(len(rule.conds) for rule in rules.ruleset_))
-    accuracy = float(np.mean(right))
-    return {
-        "model_accuracy": accuracy,
-        "explanation_accuracy": accuracy,
-        "fidelity": 1.0,
-        "literals": float(np.mean(lengths)),
-    }
+    return _of_rules(right, lengths)
 
 
 def compare_methods(

@@ -424,15 +424,20 @@ def run(study: Study) -> Iterator[Result]:
     # Imported here: `workingpapers papers` lists the claims without loading PyTorch.
     from workingpapers.lens import measurements as measure
 
-    yield from _tables(study, measure)
-    yield from _styles(study, measure)
-    yield from _mnist(study, measure)
-    yield from _clusters(study, measure)
-    yield from _black_boxes(study, measure)
-    yield from _cascade(study, measure)
-    yield from _minimality(study, measure)
-    yield from _rules(study, measure)
-    yield from _cohorts(study, measure)
+    sections = (
+        (_tables, ("accuracy", "compact", "fidelity", "explanation", "missing", "extraction")),
+        (_styles, ("styles",)),
+        (_mnist, ("mnist",)),
+        (_clusters, ("clusters",)),
+        (_black_boxes, ("black-box",)),
+        (_cascade, ("cascade",)),
+        (_minimality, ("minimality",)),
+        (_rules, ("perfect", "thresholds")),
+        (_cohorts, ("mimic", "vdem", "cub")),
+    )
+    for section, names in sections:
+        if study.wants(*(claim.id for claim in CLAIMS if claim.id.startswith(names))):
+            yield from section(study, measure)
 
 
 def _tables(study: Study, measure: Any) -> Iterator[Result]:
@@ -668,6 +673,21 @@ def _cascade(study: Study, measure: Any) -> Iterator[Result]:
             for number, one in enumerate(scored, start=1)
         ],
         caption="The fabricated cascade of 60 low-level and 8 high-level concepts.",
+    )
+    from workingpapers.lens.formula import Formula
+    from workingpapers.lens.plots import draw_cascade
+
+    lower, upper = (
+        {name: Formula.from_json(text) for name, text in scored[0][level].items()}
+        for level in ("lower", "upper")
+    )
+    yield Figure(
+        "cascade",
+        draw_cascade(lower, upper),
+        caption="Which low-level concepts (left) the formulas of the high-level ones (middle) use, "
+        "and which of those the formulas of the classes (right) use: first seed.",
+        alt="Three columns of dots, indicators, indices and classes, joined by lines where a "
+        "formula uses a concept.",
     )
 
 

@@ -369,6 +369,10 @@ def measure_cascade(task: CascadeTask) -> Record:
         "accuracy": float(np.mean(cascade.predict(data.low) == data.target)),
         "literals": metrics.complexity(formulas),
         "unexpanded": metrics.complexity(cascade.formulas(expanded=False)),
+        "lower": {name: one.to_json() for name, one in cascade.middle_formulas().items()},
+        "upper": {
+            str(label): one.to_json() for label, one in cascade.formulas(expanded=False).items()
+        },
     }
 
 

@@ -324,6 +324,7 @@ def draw_cascade(
             axes.text(
                 column + shift, height + lift, _chip_text(name, True), fontsize=8, ha=side,
                 va="bottom" if side == "center" else "center",
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
             )  # fmt: skip
     axes.set_xlim(-0.9, 2.7)
     axes.set_ylim(-0.02, 1.06)
