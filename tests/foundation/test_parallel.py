@@ -533,3 +533,19 @@ def test_no_process_outlives_a_killed_program(
     driver.communicate(timeout=20)
     assert driver.returncode == -how
     wait_until(lambda: not any(is_running(pid) for pid in pids), seconds=5)
+
+
+def test_ray_from_a_path_with_blanks_is_refused_before_any_work(monkeypatch):
+    from workingpapers.foundation.parallel import check_engine
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(sys, "executable", "/some where/python")
+    monkeypatch.setattr("workingpapers.foundation.parallel.find_spec", lambda name: name)
+    with pytest.raises(InputError) as caught:
+        check_engine("ray")
+    assert str(caught.value) == (
+        "--engine ray: Ray cannot start from /some where/python, a path with blanks"
+    )
+    monkeypatch.setattr("workingpapers.foundation.parallel.find_spec", lambda name: None)
+    with pytest.raises(MissingPackageError, match="ray is not installed: pip install"):
+        check_engine("ray")

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -83,8 +84,7 @@ def map_tasks(
     InputError for an unknown engine or negative `jobs`; MissingPackageError if Ray is not there.
     """
     _refuse_in_worker("map_tasks")
-    if engine not in get_args(Engine):
-        raise InputError(f"--engine {engine}: expected {' or '.join(get_args(Engine))}")
+    check_engine(engine)
     if jobs < 0:
         raise InputError(f"--jobs {jobs}: expected a number of workers, or 0 for one a core")
     if not tasks:
@@ -116,6 +116,20 @@ def map_tasks(
     if failure is not None:
         raise failure
     return [outcomes[index] for index in range(len(tasks))]
+
+
+def check_engine(engine: str) -> None:
+    """Whether an engine can be used here, before any work: errors as `map_tasks` raises them."""
+    if engine not in get_args(Engine):
+        raise InputError(f"--engine {engine}: expected {' or '.join(get_args(Engine))}")
+    if engine == "ray":
+        if find_spec("ray") is None:
+            raise missing_package("ray", "cluster")
+        if len(sys.executable.split()) > 1 and "RAY_ADDRESS" not in os.environ:
+            # Ray hands this path to a shell unquoted; its workers never come up.
+            raise InputError(
+                f"--engine ray: Ray cannot start from {sys.executable}, a path with blanks"
+            )
 
 
 def run_in_process(function: Callable[..., Any], *args: Any) -> Any:
@@ -379,10 +393,8 @@ def _die_with_parent() -> None:
 
 class _Ray:
     def __init__(self, jobs: int, alone: bool) -> None:
-        try:
-            import ray
-        except ImportError:
-            raise missing_package("ray", "cluster") from None
+        import ray
+
         address = os.environ.get("RAY_ADDRESS")
         if not ray.is_initialized():
             quiet = {"log_to_driver": False, "logging_level": "ERROR"}
@@ -392,11 +404,6 @@ class _Ray:
                 except Exception as error:
                     raise InputError(f"RAY_ADDRESS={address}: {error}") from error
             else:
-                if len(sys.executable.split()) > 1:
-                    # Ray hands this path to a shell unquoted; its workers never come up.
-                    raise InputError(
-                        f"--engine ray: Ray cannot start from {sys.executable}, a path with blanks"
-                    )
                 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
                 # Without a token Ray makes one and leaves it in the user's home.
                 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))

@@ -31,7 +31,13 @@ from workingpapers.foundation.evidence import (
     judge,
     reaches,
 )
-from workingpapers.foundation.parallel import Engine, Outcome, map_tasks, run_in_process
+from workingpapers.foundation.parallel import (
+    Engine,
+    Outcome,
+    check_engine,
+    map_tasks,
+    run_in_process,
+)
 from workingpapers.reproduce.needs import missing_needs
 from workingpapers.reproduce.report import save_figure, write_report
 from workingpapers.reproduce.store import TaskStore, installed_packages, path_digest, source_digest
@@ -72,6 +78,7 @@ def reproduce(request: Request) -> dict[str, Any]:
     Raises InputError, before anything runs, for unknown systems, claims and files, for a folder
     in use, and for named systems that lack something.
     """
+    check_engine(request.engine)
     papers = _choose_systems(request)
     experiments = {entry.system: load_experiment(entry.system) for entry in papers}
     _check_claims_and_files(request, experiments)
