@@ -124,6 +124,9 @@ def test_degrees_need_no_booleanizer_and_the_gap_is_reported():
     model = LENClassifier(booleanizer=None, max_concepts=2, epochs=200).fit(degrees, y)
     assert abs(model.boolean_gap(degrees, y)) < 0.02
     assert str(model.explain(1, guarantee="all").formulas[1]) == "x0 & x1"
+    hard = LENClassifier(booleanizer=None, max_concepts=2, epochs=50, harden=True).fit(degrees, y)
+    assert hard.boolean_gap(degrees, y) == 0.0
+    assert (hard.decision_function(degrees) == hard.decision_function(degrees > 0.5)).all()
     with pytest.raises(InputError, match=r"in \[0, 1\], found 2"):
         LENClassifier(booleanizer=None).fit(degrees * 2 + 1, y)
 

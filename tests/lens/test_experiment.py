@@ -60,3 +60,17 @@ def test_agreement_is_counted_against_the_network_and_not_the_formula(rule_model
     object.__setattr__(explanation, "formulas", wrong)
     assert measure.observed_agreement(model) == 0.0
     model.restore_patterns(model.patterns_)
+
+
+def test_users_cohorts_are_measured_from_their_files(tmp_path):
+    from tests.lens.test_data import csv_file, mimic_columns, vdem_columns
+
+    patients = {name: values * 6 for name, values in mimic_columns().items()}
+    mimic = csv_file(tmp_path / "mimic.csv", patients)
+    scores = measure.measure_cohort(measure.CohortTask("mimic", str(mimic), 1))
+    assert set(scores) >= {"accuracy", "fidelity", "literals"}
+    # Each patient is there six times: what was learned is found again in the test rows.
+    assert scores["accuracy"] > 0.8
+    years = {name: values * 6 for name, values in vdem_columns().items()}
+    vdem = csv_file(tmp_path / "vdem.csv", years)
+    assert 0 <= measure.measure_cohort(measure.CohortTask("vdem", str(vdem), 1))["accuracy"] <= 1

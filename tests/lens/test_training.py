@@ -214,16 +214,6 @@ def test_patience_ends_tuning_when_validation_gets_worse():
     assert early == full - 40 + 1 + 3
 
 
-def test_hardened_training_sees_only_which_side_of_one_half_a_concept_is_on():
-    X, Y = noisy_rule(80)
-    soft = 0.5 + (X - 0.5) * (0.2 + 0.7 * torch.rand(X.shape, generator=torch.Generator()))
-    soft_model, hard_model = make_net(NetConfig(), 6, 2), make_net(NetConfig(), 6, 2)
-    config = TrainingConfig(epochs=20, harden=True)
-    assert train(soft_model, soft, Y, None, config).losses == (
-        train(hard_model, X, Y, None, config).losses
-    )
-
-
 def test_the_chosen_width_is_the_narrowest_within_a_hair_of_the_best():
     X, Y = noisy_rule(400, 8)
     validation = (X[300:], Y[300:])

@@ -1,6 +1,7 @@
 """Logic Explained Networks as scikit-learn estimators: classifier, explainer, clusters, cascade."""
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -81,14 +82,13 @@ class _Options:
             )
 
 
-class _LogicModel(BaseEstimator):
+class _LogicModel(BaseEstimator, ABC):
     """What every logic explained network shares: concepts in, a pruned network, formulas out."""
 
     net: str
     hidden: tuple[int, ...] | None
     fan_in: int | None
     temperature: float | None
-    dropout: float
     random_state: int | None
 
     def _net_config(self) -> NetConfig:
@@ -128,7 +128,7 @@ class _LogicModel(BaseEstimator):
         """Make or take the concepts of the training data; sets everything known about them."""
         if self.booleanizer is None:
             self.booleanizer_ = None
-            concepts = _degrees(data)
+            concepts = self._degrees(data)
             self.concept_names_ = tuple(data.names)
             self.predicates_: dict[str, Predicate] = {}
             self.groups_ = infer_groups(concepts > 0.5, self.concept_names_)
@@ -144,6 +144,12 @@ class _LogicModel(BaseEstimator):
             self.predicates_ = self.booleanizer_.predicates_
             self.groups_ = self.booleanizer_.groups_
         return concepts
+
+    def _degrees(self, table: DataTable) -> Float[np.ndarray, "rows concepts"]:
+        """Concept degrees of a table, made Boolean if asked; InputError unless all in [0, 1]."""
+        degrees, _ = concept_degrees(table)
+        hard = getattr(self, "harden", False)
+        return (degrees > 0.5).astype(float) if hard else degrees
 
     def _refuse_infinity(self, data: np.ndarray) -> None:
         if data.dtype.kind == "f" and np.isinf(data).any():
@@ -162,7 +168,7 @@ class _LogicModel(BaseEstimator):
             self._refuse_infinity(data)
             data = read_table(data, names=list(self._column_names()))
         if self.booleanizer_ is None:
-            return _degrees(data)
+            return self._degrees(data)
         return self.booleanizer_.transform(data).astype(float)
 
     def _needed_columns(self) -> list[str]:
@@ -229,12 +235,13 @@ class _LogicModel(BaseEstimator):
 
     # ---- formulas
 
+    @abstractmethod
     def _labels(self) -> Sequence[Any]:
         """What the formulas are called, in the order of the class functions."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _level(self, target_level: str) -> Level:
-        raise NotImplementedError
+        """Whose decision a formula states: a head's, or that of the largest logit."""
 
     @property
     def formulas_(self) -> Mapping[Any, Formula]:
@@ -422,7 +429,7 @@ class LENClassifier(ClassifierMixin, _LogicModel):
 
     Columns become Boolean concepts, a network with one head a class (one head for two classes) is
     trained with a sparsity term, pruned to few concepts a head, and trained on; formulas are the
-    shortest DNF of the pruned heads (arXiv:2108.05149, and section 5.3 of the specification).
+    shortest DNF of the pruned heads (arXiv:2108.05149; the minimisation is ours).
 
     Parameters
     - net: "mu", "psi", "relu", "entropy" or "tell".
@@ -432,7 +439,8 @@ class LENClassifier(ClassifierMixin, _LogicModel):
       the other error only `style_weight` times as much. For two classes it is the second's.
     - l1, learning_rate, epochs, patience: training; None: what suits the net.
     - booleanizer: "auto", a Booleanizer, or None where X holds concept degrees in [0, 1].
-    - harden: train on Boolean concepts with a straight-through gradient (degrees only).
+    - harden: take degrees for true or false at 0.5, in training and prediction; the network then
+      uses nothing that its formulas cannot (booleanizer=None only).
     - validation_fraction: rows held out to choose the best epoch.
 
     Fitted: `classes_`, `concept_names_`, `concepts_` (classes kept mask), `formulas_`,
@@ -573,7 +581,6 @@ class LENClassifier(ClassifierMixin, _LogicModel):
             style=self.style,
             style_weight=self.style_weight,
             objective=objective,
-            harden=self.harden,
             seed=self._seed(),
             **changes,
         )
@@ -622,6 +629,8 @@ class LENClassifier(ClassifierMixin, _LogicModel):
         fidelity is macro F1 of the formulas against the network's predictions; literals is the
         mean a class; extraction_seconds is the whole extraction's. Options go to `explain`.
         """
+        if self.multilabel_:
+            raise InputError("y: evaluate takes one class a row, not a matrix of labels")
         truth = np.asarray(y)
         unknown = sorted({str(label) for label in truth} - {str(one) for one in self.classes_})
         if unknown:
@@ -909,9 +918,3 @@ class LENCascade(BaseEstimator):
             )[0]
             for name, function in zip(self.middle_names_, functions, strict=True)
         }
-
-
-def _degrees(table: DataTable) -> Float[np.ndarray, "rows concepts"]:
-    """Concept degrees of a table; InputError unless all are numbers in [0, 1]."""
-    degrees, _ = concept_degrees(table)
-    return degrees

@@ -55,8 +55,6 @@ class TrainingConfig:
     patience: int | None = None
     """Epochs without a better validation score after which fine-tuning ends."""
     evaluate_every: int = 5
-    harden: bool = False
-    """Train on concepts made Boolean at 0.5 instead of their degrees."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -260,11 +258,9 @@ class _Run:
         self.net = net
         self.config = config
         self.progress = progress
-        self.concepts = _hardened(concepts, config)
+        self.concepts = concepts
         self.targets = targets
-        self.validation = (
-            None if validation is None else (_hardened(validation[0], config), validation[1])
-        )
+        self.validation = validation
         self.generator = torch.Generator(device=concepts.device).manual_seed(config.seed)
         self.losses: list[float] = []
         self.scores: list[float] = []
@@ -389,12 +385,6 @@ class _Run:
         )
         sums.index_add_(0, inverse, self.targets)
         return distinct, sums / weights.unsqueeze(1), weights
-
-
-def _hardened(
-    concepts: Float[Tensor, "rows concepts"], config: TrainingConfig
-) -> Float[Tensor, "rows concepts"]:
-    return (concepts > 0.5).to(concepts.dtype) if config.harden else concepts
 
 
 def learn_thresholds(
