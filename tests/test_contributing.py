@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from workingpapers.catalogue import built_papers
+
 ROOT = Path(__file__).parents[1]
 
 PAPER = """    Paper(
@@ -119,7 +121,9 @@ class Copy:
     def __init__(self, folder: Path) -> None:
         self.root = folder
         self.package = folder / "src" / "workingpapers"
-        ignore = shutil.ignore_patterns("__pycache__", "lens")
+        # The systems there are would only make the copy slow.
+        built = [paper.system for paper in built_papers()]
+        ignore = shutil.ignore_patterns("__pycache__", *built)
         shutil.copytree(ROOT / "src" / "workingpapers", self.package, ignore=ignore)
         for name in ("pyproject.toml", "mkdocs.yml", "README.md", "CHANGELOG.md"):
             shutil.copy(ROOT / name, folder / name)

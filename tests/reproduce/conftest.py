@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import workingpapers
+from workingpapers.catalogue import built_papers
 
 GOOD = '''
 """A made-up system that measures six claims."""
@@ -115,10 +116,11 @@ class Package:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.source = folder / "src" / "workingpapers"
+        built = [paper.system for paper in built_papers()]
         shutil.copytree(
             Path(workingpapers.__file__).parent,
             self.source,
-            ignore=shutil.ignore_patterns("__pycache__", "lens"),
+            ignore=shutil.ignore_patterns("__pycache__", *built),
         )
         with (self.source / "catalogue.py").open("a") as file:
             file.write(CATALOGUE)
