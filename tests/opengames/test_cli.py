@@ -190,6 +190,83 @@ def test_strategies_from_files(command, tmp_path):
     # A third of the last farmer's choices flood: 5 (1 - .2 - .7) instead of 2 (1 - .2).
     assert report["payoffs"]["farmer3"] == pytest.approx(1.6 * 2 / 3 + 0.5 / 3)
     assert [one["decision"] for one in report["deviations"]] == ["take3"]
+    _, _, notes = command("check", GAME, "--strategy", "play.csv")
+    assert sorted(notes.splitlines()) == [
+        "note: no data for take2 at water=5: played uniformly",
+        "note: no data for take3 at water=0: played uniformly",
+        "note: no data for take3 at water=3: played uniformly",
+    ]
+    (tmp_path / "play.csv").write_text("\n".join(play.splitlines()[:2]))
+    _, _, notes = command("check", GAME, "--strategy", "play.csv")
+    assert len(notes.splitlines()) == 6
+    assert notes.splitlines()[-1] == "note: and 1 more"
+    # As some editors write it.
+    (tmp_path / "s.json").write_text(json.dumps(content), encoding="utf-8-sig")
+    assert command("check", GAME, "--strategy", "s.json")[0] == 0
+
+
+MODES = """
+from workingpapers import opengames as og
+
+
+@og.game
+def modes(b, mode="hard", votes=3, strict=True):
+    move = b.decide(":a:", [":b:", "[/red]"])
+    many = sum(range(votes)) if strict else 0
+    b.pay(":a:", lambda m: (1.0 if mode == "hard" else 2.0) * (m == ":b:") + (many > 3), move)
+
+
+@og.game
+def chance(b):
+    b.pay("one", lambda face: float(face), b.nature([0, 1]))
+"""
+
+
+def test_words_and_whole_numbers_are_varied_as_what_they_are(command, tmp_path):
+    (tmp_path / "modes.py").write_text(MODES)
+    game = ("modes.py:modes", "--strategy", "uniform")
+    swept = as_json(command("sweep", *game, "--param", "mode=hard,soft", "--json"))
+    assert swept["parameters"] == {"mode": ["hard", "soft"]}
+    assert swept["measures"]["welfare"] == [0.5, 1.0]
+    both = command("sweep", *game, "--param", "mode=hard,soft", "--param", "strict=true,false",
+                   "--out", "map")  # fmt: skip
+    assert both[0] == 0, both
+    assert "mode hard ... soft (2) by strict yes ... no (2)" in both[1]
+    assert {file.name for file in (tmp_path / "map").iterdir()} == {"sweep.csv", "sweep.json"}
+    looked = as_json(
+        command("check", "modes.py:modes", "--strategy", ":a:=:b:", "--param", "votes=1:5",
+                "--json")
+    )  # fmt: skip
+    assert looked["holds"] == [{"parameter": "votes", "low": 1, "high": 5, "spans": [[1, 5]]}]
+
+
+def test_what_users_wrote_is_printed_as_it_is(command, tmp_path):
+    (tmp_path / "modes.py").write_text(MODES)
+    for verb in ("show", "check", "simulate", "solve"):
+        given = () if verb in ("show", "solve") else ("--strategy", "uniform")
+        code, stdout, stderr = command(verb, "modes.py:modes", *given)
+        assert code in (0, 1), stderr
+        assert ":a:" in stdout
+    code, _, stderr = command("check", "modes.py:modes", "--strategy", ":a:=:a:")
+    assert code == 2
+    assert stderr == (
+        "error: strategy of :a:: :a: is not an action there; actions are :b:, [/red]\n"
+    )
+
+
+def test_a_game_without_decisions_needs_no_strategy(command, tmp_path):
+    (tmp_path / "modes.py").write_text(MODES)
+    plays = as_json(command("simulate", "modes.py:chance", "-n", "100", "--json"))
+    assert plays["payoffs"][0]["exact"] == 0.5
+
+
+def test_a_sweep_that_fails_leaves_no_folder(command, tmp_path):
+    code, _, stderr = command(
+        "sweep", GAME, "--strategy", CRACK, "--param", "fine=0:1", "--measure", "payoff:nobody",
+        "--out", "new",
+    )  # fmt: skip
+    assert code == 2, stderr
+    assert not (tmp_path / "new").exists()
 
 
 def test_solve_by_every_method(command, tmp_path):
@@ -419,6 +496,9 @@ FILES = {
     "unknown.json": b'{"monitor": "Work", "takes1": "Crack"}',
     "play.csv": b"group,round,player,decision,observation,action\n1,1,p,monitor,,Sleep\n",
     "notes.txt": b"nothing",
+    "twice.json": b'{"monitor": "Work", "monitor": "Shirk"}',
+    "nan.json": b'{"monitor": {"Work": NaN, "Shirk": 1}}',
+    "other.csv": b"group,round,player,decision,observation,action\n1,1,farmer1,monitor,,Work\n",
     "other.json": b'{"module": "canal.py:canal", "folder": 1}',
 }
 
@@ -475,11 +555,11 @@ FILES = {
         ),
         (
             ["check", GAME, "--strategy", "unknown.json"],
-            "decision 'takes1' is not in the game; there are take1, take3, take2",
+            "unknown.json: decision 'takes1' is not in the game; there are take1, take3, take2",
         ),
         (
             ["check", GAME, "--strategy", "halves.json"],
-            "strategy of monitor: the probabilities sum to 0.5, expected 1",
+            "halves.json: strategy of monitor: the probabilities sum to 0.5, expected 1",
         ),
         (
             ["check", GAME, "--strategy", "monitor=Work"],
@@ -499,7 +579,7 @@ FILES = {
         ),
         (
             ["check", GAME, "--strategy", CRACK, "--param", "fien=1"],
-            "parameter 'fien' is not in canal; there are fine",
+            "parameter 'fien' is not in canal; there are farmers, level, pay_rate, fine",
         ),
         (
             ["check", GAME, "--strategy", CRACK, "--param", "fine"],
@@ -532,7 +612,7 @@ FILES = {
         ),
         (
             ["solve", GAME, "--constant", "--out", "new.json", "--pick", "2"],
-            "--pick 2: only 1 profiles were found",
+            "--pick 2: only 1 profile was found",
         ),
         (
             ["solve", GAME, "--param", "fine=0:1"],
@@ -561,7 +641,87 @@ FILES = {
         ),
         (
             ["sweep", GAME, "--strategy", CRACK, "--param", "fine=0:1", "--measure", "joy"],
-            "measure 'joy': expected equilibrium, gain, welfare, gini, payoff:PLAYER, equilibria",
+            "--measure joy: expected equilibrium, gain, welfare, gini, payoff:PLAYER",
+        ),
+        (
+            ["sweep", GAME, "--strategy", CRACK, "--param", "fine=0:1", "--measure", ""],
+            "--measure is empty: expected equilibrium, gain, welfare, gini, payoff:PLAYER",
+        ),
+        (
+            ["sweep", GAME, "--solve", "--param", "fine=0:1", "--measure", "equilibria"],
+            "--measure: not with --solve, which counts the equilibria",
+        ),
+        (
+            ["sweep", GAME, "--strategy", CRACK, "--param", "fine=0:1:1000000000"],
+            "--param fine=0:1:1000000000: the count is 1000000000; expected 1,000,000 at most",
+        ),
+        (
+            ["sweep", GAME, "--strategy", CRACK, "--param", "fine=0,nan,2"],
+            "--param fine=0,nan,2: expected finite numbers, found nan",
+        ),
+        (
+            ["sweep", GAME, "--strategy", CRACK, "--param", "fine=0,,2"],
+            "--param fine=0,,2: expected finite numbers, found an empty entry",
+        ),
+        (
+            ["sweep", GAME, "--strategy", CRACK, "--param", "fine=0,soft"],
+            "--param fine=0,soft: expected numbers, found 'soft'",
+        ),
+        (
+            ["sweep", GAME, "--strategy", CRACK, "--param", "fine=nan:2"],
+            "--param fine=nan:2: expected finite numbers, found nan",
+        ),
+        (
+            ["check", GAME, "--strategy", CRACK, "--param", "fine=0:inf"],
+            "--param fine=0:inf: expected finite numbers, found inf",
+        ),
+        (
+            ["check", GAME, "--strategy", CRACK, "--param", "fine=0:1e999"],
+            "--param fine=0:1e999: expected finite numbers, found 1e999",
+        ),
+        (
+            ["check", GAME, "--strategy", CRACK, "--param", "fine=nan"],
+            "--param fine=nan: expected a finite number",
+        ),
+        (
+            ["compare", GAME, "irrigation", "--param", "fine=NaN"],
+            "--param fine=NaN: expected a finite number",
+        ),
+        (
+            ["check", GAME, "--strategy", CRACK, "--eps", "inf"],
+            "--eps inf: expected a finite number",
+        ),
+        (
+            ["check", GAME, "--strategy", "."],
+            "--strategy .: expected a file, found a folder",
+        ),
+        (
+            ["check", GAME, "--strategy", "twice.json"],
+            "twice.json: the key 'monitor' is there twice in one object",
+        ),
+        (
+            ["check", GAME, "--strategy", "nan.json"],
+            "nan.json: strategy of monitor: a probability is not a number (NaN)",
+        ),
+        (
+            ["check", GAME, "--strategy", "other.csv"],
+            "other.csv: row 1: player farmer1 does not decide monitor",
+        ),
+        (
+            ["check", GAME, "--strategy", CRACK, "--param", "farmers=2:3"],
+            "--param farmers=2:3: at farmers=2: decision 'take3' is not in the game; there are "
+            "take2, take1",
+        ),
+        (
+            ["sweep", GAME, "--strategy", CRACK, "--param", "farmers=2:3:4", "--out", "new"],
+            "--param farmers=2:3:4: farmers takes whole numbers; expected A,B,C or a count that "
+            "gives them",
+        ),
+        (
+            ["search", GAME, "--param", "farmers=2:4", "--minimise", "farmers", "--subject-to",
+             CRACK],
+            "--param farmers=2:4: farmers takes whole numbers; search needs decimals, sweep takes "
+            "both",
         ),
         (
             ["sweep", GAME, "--solve", "--strategy", CRACK, "--param", "fine=0:1"],

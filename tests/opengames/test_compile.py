@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from workingpapers import opengames as og
 from workingpapers.foundation.errors import InputError
+from workingpapers.opengames import compile as compile_module
 from workingpapers.opengames.compile import (
     ProbabilityError,
     StateSpaceTooLarge,
@@ -373,3 +374,22 @@ def test_vectorized_functions_give_the_same_game():
     for engine in ("frontier", "contraction"):
         found = [build(way).payoffs(mixed, engine="frontier")["p0"] for way in (False, True)]
         assert found[0] == pytest.approx(found[1], abs=1e-12), engine
+
+
+def test_what_would_not_fit_is_refused_before_it_is_made(monkeypatch):
+    @game
+    def crowd(b, players=6):
+        moves = [b.decide(f"p{n}", range(10)) for n in range(players)]
+        total = b.let(lambda *all_of_them: sum(all_of_them), *moves, name="total")
+        b.pay("p0", float, total)
+
+    monkeypatch.setattr(compile_module, "available_memory", lambda: 2e6)
+    with pytest.raises(StateSpaceTooLarge, match=r"too many for this machine's memory, at p\d"):
+        assert crowd().frontier
+    monkeypatch.undo()
+    monkeypatch.setattr(compile_module, "_MOST_ARGUMENTS", 5000)
+    with pytest.raises(
+        StateSpaceTooLarge,
+        match=r"total reads 10,000 combinations of p0, p1, p2, p3; at most 5,000",
+    ):
+        assert crowd(players=4).frontier

@@ -124,6 +124,14 @@ def test_observations_and_actions_of_every_kind_are_found(tmp_path: Path) -> Non
     }
 
 
+def test_places_without_choices_are_named(tmp_path: Path) -> None:
+    made = ultimatum()
+    assert data.unobserved(made, data.counts(made, play_of(tmp_path, LONG))) == [
+        "answer at offer=3"
+    ]
+    assert data.unobserved(made, np.zeros(9, dtype=np.int64))[0] == "offer"
+
+
 HEAD = "group,round,player,decision,observation,action\n"
 
 
@@ -147,6 +155,10 @@ def test_a_table_that_lacks_something_is_refused(text: str, message: str, tmp_pa
 @pytest.mark.parametrize(
     ("row", "message"),
     [
+        (
+            "1,1,proposer,answer,1,accept",
+            "row 2: player proposer does not decide answer",
+        ),
         (
             "1,1,a,ofer,,2",
             "row 2: decision 'ofer' is not in the game; there are offer",

@@ -199,7 +199,7 @@ def test_sensitivity_is_the_slope_of_payoffs():
     ("call", "message"),
     [
         (lambda: design.sweep(canal, {"fines": [0.1]}, CRACKING),
-         "parameter 'fines' is not in canal; there are fine"),
+         "parameter 'fines' is not in canal; there are farmers, level, pay_rate, fine"),
         (lambda: design.sweep(canal, {}, CRACKING),
          "sweep: expected at least one parameter with its values"),
         (lambda: design.sweep(canal, {"fine": [0.1]}, CRACKING, measures=["wealth"]),

@@ -629,3 +629,13 @@ def test_the_key_of_a_diagram_shows_the_kinds_it_has():
     assert {"decision", "payoff"} <= labels
     assert not {"nature", "computed"} & labels
     assert isinstance(all_boxes(nested(parts_of(GAMES["dilemma"], "test")).children)[0], Box)
+
+
+def test_a_game_without_nodes_has_no_picture():
+    @game
+    def empty(b):
+        pass
+
+    for picture in (draw.diagram, draw.influence):
+        with pytest.raises(InputError, match="empty has nothing to draw"):
+            picture(empty())

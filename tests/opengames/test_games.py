@@ -70,18 +70,17 @@ def test_parameters():
     }  # fmt: skip
     assert irrigation(farmers=2).factory is irrigation
     assert irrigation.__doc__ == "The monitored canal of the paper's figure 4C."
+    known = "is not in irrigation; there are farmers, level, pay_rate, fine"
     for build in (irrigation, irrigation.trace):
         with pytest.raises(InputError) as caught:
             build(fines=0.5)
-        assert str(caught.value) == "parameter 'fines' is not in irrigation; there are fine"
+        assert str(caught.value) == f"parameter 'fines' {known}"
     with pytest.raises(InputError) as caught:
         irrigation.inline(Trace(), fines=0.5)
-    assert str(caught.value) == "parameter 'fines' is not in irrigation; there are fine"
+    assert str(caught.value) == f"parameter 'fines' {known}"
     with pytest.raises(InputError) as caught:
         irrigation(x=0.5)
-    assert str(caught.value) == (
-        "parameter 'x' is not in irrigation; there are farmers, level, pay_rate, fine"
-    )
+    assert str(caught.value) == f"parameter 'x' {known}"
 
     @game
     def needs(b, players):
@@ -240,3 +239,19 @@ def test_a_game_is_a_trace_or_a_frontier():
     with pytest.raises(InputError) as caught:
         bare.check(play, engine="contraction")
     assert str(caught.value) == "engine contraction: needs the game's trace, not a file"
+
+
+def test_playing_evenly_needs_no_knowledge_of_what_is_seen():
+    from workingpapers.opengames.strategy import UNIFORM, uniform
+
+    for size in (2, 3):
+
+        @og.game
+        def guess(b, size=size):
+            seen = b.nature(range(size), name="seen")
+            move = b.decide("p", range(size), sees=[seen])
+            b.pay("p", lambda x, y: float(x == y), seen, move)
+
+        played = guess().profile({"p": UNIFORM})
+        np.testing.assert_array_equal(played, uniform(guess().frontier))
+        assert guess().payoffs({"p": UNIFORM}) == pytest.approx({"p": 1 / size})

@@ -287,3 +287,10 @@ def test_learning_refuses_bad_arguments():
 
     with pytest.raises(InputError, match="learn: nobody decides anything in nobody"):
         learn(nobody())
+
+
+def test_more_plays_than_fit_are_refused():
+    sample = random_game(np.random.default_rng(1))
+    profile = random_profile(sample.frontier, np.random.default_rng(1))
+    with pytest.raises(InputError, match=r"n 1,000,000,000,000,000: expected at most [\d,]+, for"):
+        play(sample, profile, 10**15)

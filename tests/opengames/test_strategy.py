@@ -132,7 +132,7 @@ def test_mixtures_and_observations():
         ),
         (
             {"monitor": {"Work": float("nan"), "Shirk": 1.0}},
-            "strategy of monitor: a probability is negative",
+            "strategy of monitor: a probability is not a number (NaN)",
         ),
         (
             {"take1": lambda *seen: {"Crack": 0.7}},
@@ -248,6 +248,7 @@ def test_a_strategy_file(tmp_path: Path):
         (b'{"a": 1,\n "b": }', ", line 2: not JSON (Expecting value)"),
         (b"[1]", ": expected an object, one strategy a decision"),
         (b"\xff\xfe{", ": not UTF-8 text"),
+        (b'{"a": {"1": 0, "1": 1}}', ": the key '1' is there twice in one object"),
     ],
 )
 def test_bad_strategy_files(tmp_path: Path, content: bytes, message: str):
@@ -256,3 +257,9 @@ def test_bad_strategy_files(tmp_path: Path, content: bytes, message: str):
     with pytest.raises(InputError) as caught:
         read_strategies(path)
     assert str(caught.value) == f"{path}{message}"
+
+
+def test_a_probability_that_is_a_word_is_refused():
+    with pytest.raises(InputError) as caught:
+        water().profile({**BASE, "leave1": {2: {0: "half", 1: 0.5}, 5: 3}})
+    assert str(caught.value) == "strategy of leave1 at 2: the probability of 0 is no number"

@@ -39,9 +39,9 @@ class Exit(IntEnum):
     INTERRUPTED = 130
 
 
-out = Console(soft_wrap=True, highlight=False)
+out = Console(soft_wrap=True, highlight=False, emoji=False)
 """Results, on stdout."""
-err = Console(stderr=True, soft_wrap=True, highlight=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
 """Progress, warnings and errors, on stderr."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, progress on stderr.")]

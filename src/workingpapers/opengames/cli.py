@@ -24,9 +24,12 @@ from workingpapers.opengames.sources import (
     read_setting,
     settings_of,
     split_params,
+    takes_whole_numbers,
 )
 
 if TYPE_CHECKING:
+    from rich.status import Status
+
     from workingpapers.opengames.design import Sweep
     from workingpapers.opengames.games import Game
     from workingpapers.opengames.simulate import Learning, Plays
@@ -80,7 +83,23 @@ NotionText = Annotated[
         "from trembles) or pbe (off the path with some belief).",
     ),
 ]
-Eps = Annotated[float, typer.Option("--eps", min=0, help="A gain that does not count.")]
+
+
+def _finite(option: str) -> Callable[[float], float]:
+    """A callback that refuses NaN and infinity, which a least value lets pass."""
+
+    def checked(value: float) -> float:
+        if not math.isfinite(value):
+            raise InputError(f"{option} {value}: expected a finite number")
+        return value
+
+    return checked
+
+
+Eps = Annotated[
+    float,
+    typer.Option("--eps", min=0, callback=_finite("--eps"), help="A gain that does not count."),
+]
 Trust = Annotated[
     bool,
     typer.Option("--trust", help="Run the Python code that a .json or .toml file names."),
@@ -192,10 +211,17 @@ def check(
     _claim_picture(picture, force)
     source = open_game(game, trust)
     fixed, varied = split_params(source, params)
+    _need_ends(varied)
     built = source.build(fixed)
     profile = profile_of(source, built, strategy)
     report = built.check(profile, cast(Any, notion), eps=eps)
-    holds = _holding(built, profile, varied, notion, eps, search=not report.ok)
+    ranges = [axis for axis in varied.values() if not takes_whole_numbers(source, axis, fixed)]
+    holds = [
+        _holding_whole(source, profile, axis, fixed, notion, eps)
+        for axis in varied.values()
+        if axis not in ranges
+    ]
+    holds += _holding(built, profile, ranges, notion, eps, search=not (report.ok or varied))
     if as_json:
         content = {"game": built.title, "parameters": _plain(built.parameters), **report.to_json()}
         console.print_json(_plain({**content, "holds": [one.to_json() for one in holds]}))
@@ -230,11 +256,19 @@ def solve(
     time_limit: Annotated[float, typer.Option(min=0, help="pure: seconds.")] = 60.0,
     iterations: Annotated[int, typer.Option(min=1, help="cfr, fictitious.")] = 1000,
     precision: Annotated[
-        float, typer.Option(min=0, help="logit: per unit of payoff; 0 is chance.")
+        float,
+        typer.Option(
+            min=0, callback=_finite("--precision"), help="logit: per unit of payoff; 0 is chance."
+        ),
     ] = 1.0,
     restarts: Annotated[int, typer.Option(min=1, help="dynamics: random starts.")] = 10,
     tolerance: Annotated[
-        float, typer.Option(min=0, help="cfr, fictitious: the regret that counts as converged.")
+        float,
+        typer.Option(
+            min=0,
+            callback=_finite("--tolerance"),
+            help="cfr, fictitious: the regret that counts as converged.",
+        ),
     ] = 0.01,
     eps: Eps = 0.0,
     out: Annotated[
@@ -260,7 +294,7 @@ def solve(
     source = open_game(game, trust)
     built = source.build(settings_of(source, params))
     # A compiled loop cannot say how far it is; that it is at work is all there is to show.
-    with console.err.status(f"solving {built.title} by {method}"):
+    with _at_work(f"solving {built.title} by {method}"):
         if method == "pure":
             found = solving.pure(built, cast(Any, notion), constant, limit, time_limit, eps)
         elif method == "backward":
@@ -312,8 +346,8 @@ def sweep(
     measure: Annotated[
         str | None,
         typer.Option(
-            help="Of equilibrium, gain, welfare, gini, payoff:PLAYER, with commas; with --solve "
-            "equilibria.",
+            help="Of equilibrium, gain, welfare, gini, payoff:PLAYER, with commas; not with "
+            "--solve.",
         ),
     ] = None,
     notion: NotionText = "agent",
@@ -340,15 +374,21 @@ def sweep(
     fixed, varied = split_params(source, params)
     if not varied:
         raise InputError("--param: expected at least one with a range, such as fine=0:1:201")
-    grids = {name: axis.points() for name, axis in varied.items()}
     if solve_each and strategy is not None:
         raise InputError("--solve: takes no --strategy")
-    asked = measure or ("equilibria" if solve_each else "equilibrium,welfare")
-    measures = tuple(name.strip() for name in asked.split(","))
+    measures = _measures(measure, solve_each)
+    for axis in varied.values():
+        if axis.numeric and not axis.whole and takes_whole_numbers(source, axis, fixed):
+            raise InputError(
+                f"--param {axis.text}: {axis.name} takes whole numbers; expected A,B,C or a count "
+                "that gives them"
+            )
+    grids = {name: axis.points() for name, axis in varied.items()}
     profile: Any = "solve"
     if not solve_each:
         profile = profile_of(source, source.build(fixed), strategy)
-    if out is not None:
+    if out is not None and out.exists():
+        # Refused before the work; a new folder is made after it.
         console.claim_folder(out, force=force)
     points = math.prod(len(grid) for grid in grids.values())
     with console.progress("sweeping", points) as advance:
@@ -358,9 +398,11 @@ def sweep(
         )  # fmt: skip
     pictures = []
     if out is not None:
+        console.claim_folder(out, force=force)
         found.to_csv(out / "sweep.csv")
         console.write_atomically(out / "sweep.json", _json_text(found.to_json()))
-        for name in measures if len(grids) <= 2 else ():
+        drawn = len(grids) <= 2 and all(axis.numeric for axis in varied.values())
+        for name in measures if drawn else ():
             path = out / f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', name)}.{suffix}"
             _save(found.draw(name), path, quiet=True)
             pictures.append(str(path))
@@ -403,7 +445,10 @@ def search(
         ),
     ] = "grid",
     points: Annotated[int, typer.Option(min=3, help="grid, bisect: values a parameter.")] = 41,
-    precision: Annotated[float, typer.Option(min=0, help="gradient: of the logit play.")] = 10.0,
+    precision: Annotated[
+        float,
+        typer.Option(min=0, callback=_finite("--precision"), help="gradient: of the logit play."),
+    ] = 10.0,
     notion: NotionText = "agent",
     eps: Eps = 0.0,
     seed: Seed = 0,
@@ -430,6 +475,13 @@ def search(
     fixed, varied = split_params(source, params)
     if not varied:
         raise InputError("--param: expected at least one with a range, such as fine=0:1")
+    _need_ends(varied)
+    for axis in varied.values():
+        if takes_whole_numbers(source, axis, fixed):
+            raise InputError(
+                f"--param {axis.text}: {axis.name} takes whole numbers; search needs decimals, "
+                "sweep takes both"
+            )
     space = {name: (axis.low, axis.high) for name, axis in varied.items()}
     built = source.build(fixed)
     goals = [*(maximise or []), *(f"-{name}" for name in minimise or [])]
@@ -437,7 +489,7 @@ def search(
         design.equilibrium(profile_of(source, built, text), cast(Any, notion), eps)
         for text in subject_to or []
     ]
-    with console.err.status(f"searching by {method}"):
+    with _at_work(f"searching by {method}"):
         found = design.search(
             factory, space, goals[0] if len(goals) == 1 else goals, subject_to=held,
             method=cast(Any, method), params=fixed, seed=seed, points=points, precision=precision,
@@ -569,7 +621,7 @@ def simulate(
         _show_plays(plays, exact, as_json)
         return
     start = None if strategy is None else profile_of(source, built, strategy)
-    with console.err.status(f"learning by {learn}"):
+    with _at_work(f"learning by {learn}"):
         learned = simulating.learn(built, cast(Any, learn), rounds, seed, runs=runs, start=start)
     if picture is not None:
         from workingpapers.opengames import draw
@@ -617,7 +669,7 @@ def bench(
     profile = profile_of(source, built, strategy or "uniform")
     # Once without the clock, so that no kernel is compiled while it runs.
     built.check(profile)
-    with console.progress(f"timing {built.title}", repeats) as advance:
+    with console.progress("timing", repeats) as advance:
         for _ in range(repeats):
             built = timed("build", source.rebuild, settings)
             timed("compile", _compile, built)
@@ -734,6 +786,37 @@ def _checked(option: str, value: str, choices: Sequence[str]) -> str:
     return value
 
 
+MEASURES = ("equilibrium", "gain", "welfare", "gini", "payoff:PLAYER")
+
+
+def _measures(text: str | None, solve_each: bool) -> tuple[str, ...]:
+    """What --measure asks for."""
+    if solve_each:
+        if text is not None:
+            raise InputError("--measure: not with --solve, which counts the equilibria")
+        return ("equilibria",)
+    if text is None:
+        return ("equilibrium", "welfare")
+    measures = tuple(name.strip() for name in text.split(","))
+    for name in measures:
+        if name not in MEASURES[:-1] and not name.startswith("payoff:"):
+            raise InputError(f"--measure {name or 'is empty'}: expected {', '.join(MEASURES)}")
+    return measures
+
+
+def _need_ends(varied: Mapping[str, Axis]) -> None:
+    """Refuse words where a range is looked at."""
+    for axis in varied.values():
+        if not axis.numeric:
+            raise InputError(f"--param {axis.text}: expected LOW:HIGH; only sweep takes words")
+
+
+def _at_work(text: str) -> "Status":
+    from rich.text import Text
+
+    return console.err.status(Text(text))
+
+
 def _claim_picture(path: Path | None, force: bool, option: str = "--picture") -> None:
     if path is not None and path.suffix.lower() not in PICTURES:
         raise InputError(f"{option} {path}: expected a name that ends in .svg, .png or .pdf")
@@ -775,7 +858,7 @@ _CHEAP = 20_000
 def _holding(
     game: "Game",
     profile: Any,
-    varied: Mapping[str, Axis],
+    varied: Sequence[Axis],
     notion: str,
     eps: float,
     *,
@@ -793,8 +876,8 @@ def _holding(
         return _Holding(name, low, high, spans)
 
     if varied:
-        with console.err.status("looking where the profile holds"):
-            return [along(name, axis.low, axis.high) for name, axis in varied.items()]
+        with _at_work("looking where the profile holds"):
+            return [along(axis.name, axis.low, axis.high) for axis in varied]
     if not search or game.factory is None or game.engine != "frontier":
         return []
     if game.frontier.n_transitions > _CHEAP:
@@ -812,6 +895,33 @@ def _holding(
             # The parameter may not take all of these values.
             continue
     return found
+
+
+_MOST_WHOLE = 1000
+
+
+def _holding_whole(
+    source: Source, profile: Any, axis: Axis, fixed: Mapping[str, Any], notion: str, eps: float
+) -> _Holding:
+    """Where a profile holds among whole numbers, each with a game of its own."""
+    low, high = math.ceil(axis.low), math.floor(axis.high)
+    if not 0 <= high - low < _MOST_WHOLE:
+        raise InputError(
+            f"--param {axis.text}: {axis.name} takes whole numbers; expected 1 to "
+            f"{_MOST_WHOLE:,} of them"
+        )
+    spans: list[tuple[float, float]] = []
+    for value in range(low, high + 1):
+        try:
+            game = source.build({**fixed, axis.name: value})
+            ok = game.check(profile, cast(Any, notion), eps=eps).ok
+        except InputError as error:
+            raise InputError(f"--param {axis.text}: at {axis.name}={value}: {error}") from None
+        if ok and spans and spans[-1][1] == value - 1:
+            spans[-1] = (spans[-1][0], value)
+        elif ok:
+            spans.append((value, value))
+    return _Holding(axis.name, low, high, spans)
 
 
 def _compile(game: "Game") -> None:
@@ -840,7 +950,8 @@ def _write_strategies(game: "Game", found: "Solutions", out: Path, pick: int) ->
     from workingpapers.opengames.strategy import to_json
 
     if pick > len(found):
-        raise InputError(f"--pick {pick}: only {len(found)} profiles were found")
+        many = "1 profile was" if len(found) == 1 else f"{len(found)} profiles were"
+        raise InputError(f"--pick {pick}: only {many} found")
     content = {
         "game": game.title,
         "method": found.method,
@@ -880,13 +991,10 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, str | int | float) else str(value)
 
 
-_UNNAMED = ("let", "merge", "const", "<lambda>")
-"""Labels of wires that their makers gave no name."""
-
-
 def _description(game: "Game", source: Source) -> dict[str, Any]:
     """Everything that `show` and `import` say."""
     from workingpapers.opengames.compile import StateSpaceTooLarge
+    from workingpapers.opengames.data import UNNAMED
     from workingpapers.opengames.spaces import show as shown
 
     entry = source.entry
@@ -913,7 +1021,7 @@ def _description(game: "Game", source: Source) -> dict[str, Any]:
                 {
                     "name": decision.name,
                     "players": list(decision.players),
-                    "sees": [name for name in decision.labels if name not in _UNNAMED],
+                    "sees": [name for name in decision.labels if name not in UNNAMED],
                     "observations": len(decision.observations),
                     "actions": list(
                         dict.fromkeys(
@@ -1043,7 +1151,7 @@ def _solutions_json(game: "Game", found: "Solutions") -> dict[str, Any]:
 
 def _print_sweep(found: "Sweep") -> None:
     axes = " by ".join(
-        f"{name} {axis[0]:.6g} ... {axis[-1]:.6g} ({len(axis)})"
+        f"{name} {_cell(axis[0].item())} ... {_cell(axis[-1].item())} ({len(axis)})"
         for name, axis in found.axes.items()
     )
     console.out.print(f"{found.points:,} points in {found.seconds:.3g} s: {axes}", markup=False)

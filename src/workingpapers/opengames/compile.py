@@ -8,6 +8,7 @@ canal has as many states as water levels, not as histories.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, no_type_check
 
 import numpy as np
@@ -31,6 +32,8 @@ _PROBABILITY_TOLERANCE = 1e-9
 _RADIX_LIMIT = 2**62
 # Above this width of program order another order is looked for.
 _WIDE = 6
+# How many distinct arguments one function is called with at a stage.
+_MOST_ARGUMENTS = 5_000_000
 # Looking for another order takes time that grows with the square of the number of draws.
 _MOST_REORDERED = 60
 
@@ -153,6 +156,17 @@ class Frontier:
         from workingpapers.opengames.strategy import unknown_name
 
         raise unknown_name("decision", name, [one.name for one in self.decisions])
+
+
+def available_memory() -> float:
+    """Bytes that this machine can still give, as far as it tells."""
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return float(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return math.inf
 
 
 class _Codes:
@@ -369,6 +383,8 @@ class _Compiler:
         self.table: list[Any] = []
         self.table_rows: dict[Any, int] = {}
         self.transitions = 0
+        self.bytes = 0
+        self.memory = 0.6 * available_memory()
         self.n_slots = self.n_groups = self.n_report_slots = 0
         self.memo: dict[Any, dict[Any, Any]] = {}
         self.keys: dict[int, Any] = {}
@@ -474,9 +490,16 @@ class _Compiler:
     def _guard(
         self, label: str, n_states: int, counts: np.ndarray, live: dict[int, np.ndarray]
     ) -> None:
-        self.transitions += int(counts.sum())
-        if self.transitions <= self.max_transitions:
+        new = int(counts.sum())
+        self.transitions += new
+        # Codes of the live wires and of the transition itself, while the stage is being merged.
+        self.bytes += 8 * (new * 6 + n_states * (1 + len(live)))
+        needed = self.bytes + 8 * new * (len(live) + 4)
+        if self.transitions <= self.max_transitions and needed <= self.memory:
             return
+        limit = f"more than {self.max_transitions:,} merged transitions"
+        if self.transitions <= self.max_transitions:
+            limit = f"{self.transitions:,} merged transitions, too many for this machine's memory,"
         wide = sorted(
             (
                 (len(np.unique(column)), self.trace.nodes[wire].label)
@@ -486,7 +509,7 @@ class _Compiler:
         )
         named = ", ".join(f"{name} ({width} values)" for width, name in wide[:6])
         raise StateSpaceTooLarge(
-            f"{self.trace.title}: more than {self.max_transitions:,} merged transitions at "
+            f"{self.trace.title}: {limit} at "
             f"{label}, where {n_states:,} states are kept apart by {named}; pay in separable "
             "terms, use b.fold for sums and maxima, or simulate"
         )
@@ -499,6 +522,13 @@ class _Compiler:
         """(first row of each distinct input, number of each row, whether it is played there)."""
         first, number = distinct(columns, n_rows)
         inputs = node.inputs
+        if len(first) > _MOST_ARGUMENTS:
+            names = ", ".join(self.trace.nodes[wire].label for wire in inputs)
+            raise StateSpaceTooLarge(
+                f"{self.trace.title}: {node.label} reads {len(first):,} combinations of {names}; "
+                f"at most {_MOST_ARGUMENTS:,} are computed; compute in steps of few wires, or use "
+                "b.fold"
+            )
         at = {wire: place for place, wire in enumerate(inputs)}
         values = self.codes.values
         played = np.ones(len(first), dtype=bool)

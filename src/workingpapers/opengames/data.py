@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 import math
 import re
@@ -25,6 +26,8 @@ from workingpapers.opengames.strategy import Strategy, describe, unknown_name
 
 COLUMNS = ("group", "round", "player", "decision", "observation", "action")
 """The columns of a table of observed play; `payoff` may follow."""
+UNNAMED = ("let", "merge", "const", "<lambda>")
+"""Labels of wires that their makers gave no name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +100,8 @@ def _numbers(table: DataTable, name: str) -> Float[np.ndarray, " rows"]:
 def counts(game: Game, play: ObservedPlay) -> Int[np.ndarray, " slots"]:
     """How often each action was taken, by decision and observation, as a profile is laid out.
 
-    InputError names the row whose decision, observation or action the game does not have.
+    InputError names the row whose decision, observation or action the game does not have, or whose
+    player is one of the game's who does not take the decision.
     """
     return np.bincount(_slots(game, play), minlength=game.frontier.n_slots)
 
@@ -107,13 +111,16 @@ def _slots(game: Game, play: ObservedPlay) -> Int[np.ndarray, " rows"]:
     decisions = {decision.name: decision for decision in game.frontier.decisions}
     known: dict[tuple[str, str, str], int] = {}
     slots = []
-    triples = zip(play.decision, play.observation, play.action, strict=True)
-    for row, (name, observation, action) in enumerate(triples, start=1):
+    choices = zip(play.player, play.decision, play.observation, play.action, strict=True)
+    for row, (player, name, observation, action) in enumerate(choices, start=1):
         key = (name, observation, action)
+        where = f"{play.source}: row {row}"
+        if name not in decisions:
+            raise InputError(f"{where}: {unknown_name('decision', name, list(decisions))}")
+        # Other names are of persons, who may be in anybody's place.
+        if player in game.frontier.players and player not in decisions[name].players:
+            raise InputError(f"{where}: player {player} does not decide {name}")
         if key not in known:
-            where = f"{play.source}: row {row}"
-            if name not in decisions:
-                raise InputError(f"{where}: {unknown_name('decision', name, list(decisions))}")
             known[key] = _slot(decisions[name], observation, action, where)
         slots.append(known[key])
     return np.array(slots, dtype=np.int64)
@@ -158,6 +165,22 @@ def smoothed(
             total = profile[begin:end].sum()
             profile[begin:end] = profile[begin:end] / total if total else 1 / (end - begin)
     return profile
+
+
+def unobserved(game: Game, counted: Int[np.ndarray, " slots"]) -> list[str]:
+    """Where no choice was observed: each decision with what is seen there, such as bid1 at v1=2."""
+    found = []
+    for decision in game.frontier.decisions:
+        ends = itertools.pairwise(decision.starts.tolist())
+        for observation, (begin, end) in zip(decision.observations, ends, strict=True):
+            if counted[begin:end].any():
+                continue
+            seen = ", ".join(
+                show(value) if label in UNNAMED else f"{label}={show(value)}"
+                for label, value in zip(decision.labels, observation, strict=True)
+            )
+            found.append(f"{decision.name} at {seen}" if seen else decision.name)
+    return found
 
 
 def empirical_strategies(game: Game, play: ObservedPlay, prior: float = 1.0) -> dict[str, Strategy]:

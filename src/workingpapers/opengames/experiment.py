@@ -23,8 +23,8 @@ _FIGURE = f"{_PAPER}, figure 4"
 _JOURNAL = "PLoS ONE 18(3) e0283361, abstract"
 _OURS = "ours, no counterpart in the paper"
 
-TERMS: Mapping[Scale, int] = {"quick": 40, "laptop": 300, "paper": 300}
-GAMES: Mapping[Scale, int] = {"quick": 40, "laptop": 200, "paper": 200}
+TERMS: Mapping[Scale, int] = {"quick": 24, "laptop": 300, "paper": 300}
+GAMES: Mapping[Scale, int] = {"quick": 24, "laptop": 200, "paper": 200}
 GRID: Mapping[Scale, int] = {"quick": 51, "laptop": 201, "paper": 1001}
 ROUNDS: Mapping[Scale, tuple[int, ...]] = {
     "quick": (10, 30, 100),

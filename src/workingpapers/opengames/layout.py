@@ -79,6 +79,8 @@ def parts_of(game: Game, what: str) -> list[Part]:
     if game.trace is None:
         raise InputError(f"{what}: {game.title} was read from a file; expected a game with a trace")
     trace = game.trace
+    if not trace.nodes:
+        raise InputError(f"{what}: {game.title} has nothing to draw; expected a decision or a draw")
     whole = {fold.chain[-1]: fold for fold in trace.folds}
     hidden = {wire for fold in trace.folds for wire in (*fold.operands, *fold.chain)} - set(whole)
     paid: dict[Lane, None] = {}

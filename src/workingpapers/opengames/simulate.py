@@ -19,6 +19,7 @@ from workingpapers.opengames.compile import (
     Stage,
     _Compiler,
     _Rows,
+    available_memory,
 )
 from workingpapers.opengames.evaluate import chances
 from workingpapers.opengames.solve import action_values, softmax
@@ -105,6 +106,10 @@ def play(
     if n < 1:
         raise InputError(f"n {n}: expected at least 1")
     frontier = game.frontier
+    each = 4 * len(frontier.stages) + 8 * (len(frontier.players) + 3)
+    most = int(0.6 * min(available_memory(), 1e15)) // each
+    if n > most:
+        raise InputError(f"n {n:,}: expected at most {most:,}, for the memory of this machine")
     profile = resolve(frontier, strategies)
     generator = np.random.default_rng(seed)
     state = np.zeros(n, dtype=np.int64)

@@ -22,12 +22,25 @@ either, or an array of shape (observations, actions)."""
 Strategies = Mapping[str, Strategy] | np.ndarray
 """A profile: {decision: strategy}, or one vector of probabilities."""
 
+
+class Uniform:
+    """The strategy that takes every action with equal probability; there is one, `UNIFORM`."""
+
+    def __repr__(self) -> str:
+        return "uniform"
+
+
+UNIFORM = Uniform()
+
 _TOLERANCE = 1e-9
 
 
 def unknown_name(kind: str, name: str, known: Sequence[str]) -> InputError:
-    """The error for a name that is not there, with the names that are near it."""
-    near = get_close_matches(name, known, n=3) or list(known[:6])
+    """The error for a name that is not there, with the names near it or all of few parameters."""
+    if kind == "parameter" and len(known) <= 8:
+        near = list(known)
+    else:
+        near = get_close_matches(name, known, n=3) or list(known[:6])
     return InputError(f"{kind} {name!r} is not in the game; there are {', '.join(near) or 'none'}")
 
 
@@ -70,6 +83,10 @@ def _check_vector(frontier: Frontier, vector: np.ndarray) -> None:
 
 def _fill(decision: Decision, strategy: Strategy, profile: np.ndarray) -> None:
     where = f"strategy of {decision.name}"
+    if strategy is UNIFORM:
+        sizes = np.diff(decision.starts)
+        profile[decision.first_slot : int(decision.starts[-1])] = np.repeat(1 / sizes, sizes)
+        return
     if isinstance(strategy, np.ndarray):
         _fill_array(decision, strategy, profile, where)
         return
@@ -180,6 +197,10 @@ def _mixture(actions: tuple[Any, ...], move: Any, where: str) -> list[float]:
     if isinstance(move, Mapping):
         weights = [0.0] * len(actions)
         for action, weight in move.items():
+            if not isinstance(weight, int | float | np.number):
+                raise InputError(
+                    f"{where}: the probability of {show(canonical(action))} is no number"
+                )
             weights[_action_number(actions, action, where)] = float(weight)
         _check_sum(weights, where)
         return weights
@@ -203,7 +224,9 @@ def _action_number(actions: tuple[Any, ...], action: Any, where: str) -> int:
 
 
 def _check_sum(weights: Sequence[float], where: str) -> None:
-    if any(not weight >= 0 for weight in weights):
+    if any(math.isnan(weight) for weight in weights):
+        raise ProbabilityError(f"{where}: a probability is not a number (NaN)")
+    if any(weight < 0 for weight in weights):
         raise ProbabilityError(f"{where}: a probability is negative")
     if abs(math.fsum(weights) - 1) > _TOLERANCE:
         raise ProbabilityError(
@@ -302,10 +325,26 @@ def to_json(frontier: Frontier, profile: Float[np.ndarray, " slots"]) -> dict[st
 def read_strategies(path: Path) -> dict[str, Strategy]:
     """A strategy file: {decision: action, mixture, or either by observation}, in JSON.
 
-    Raises InputError that names the file, and the line where the JSON breaks.
+    Raises InputError that names the file, and the line where the JSON breaks or the key that is
+    there twice.
     """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in found:
+                raise InputError(f"{path}: the key {key!r} is there twice in one object")
+            found[key] = value
+        return found
+
+    if path.is_dir():
+        raise InputError(f"{path}: expected a file, found a folder")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=once)
+    except InputError:
+        raise
+    except RecursionError:
+        raise InputError(f"{path}: not JSON that can be read (nested too deeply)") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: not UTF-8 text") from None
     except ValueError as error:
