@@ -58,7 +58,8 @@ EXPECTED = {
         ("data.csv", CONTENT.replace(",", ";").encode()),
         ("data.csv", CONTENT.replace("\n", "\r\n").encode().rstrip()),
         ("data.tsv", CONTENT.replace(",", "\t").encode()),
-        ("data.csv.gz", gzip.compress(CONTENT.encode())),
+        # Without the clock: the bytes name the test, for every worker alike.
+        ("data.csv.gz", gzip.compress(CONTENT.encode(), mtime=0)),
     ],
 )
 def test_every_spelling_of_a_csv_file_gives_the_same_table(
