@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, get_args
@@ -241,7 +242,11 @@ def all_logits(
     columns: Int[np.ndarray, " m"],
     patterns: Bool[np.ndarray, "rows m"] | Float[np.ndarray, "rows m"],
 ) -> Float[np.ndarray, "rows heads"]:
-    """Every head's logit on patterns over some columns; other concepts are false."""
+    """Every head's logit on patterns over some columns; other concepts are false.
+
+    In double precision, so that a row's logit does not depend on the rows beside it.
+    """
+    net = deepcopy(net).double()
     dtype, device = next(net.parameters()).dtype, next(net.parameters()).device
     logits = []
     for start in range(0, len(patterns), 65536):
