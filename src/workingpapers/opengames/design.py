@@ -13,7 +13,7 @@ import io
 import itertools
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -334,27 +334,22 @@ def _count_equilibria(batch: _Batch, eps: float) -> np.ndarray:
     return counts
 
 
-def constant_profiles(frontier: Frontier) -> Any:
-    """Every pure profile in which each decision takes one action, whatever is observed."""
-    choices = []
-    for decision in frontier.decisions:
-        common = [
-            action
-            for action in (decision.actions[0] if decision.actions else ())
-            if all(action in actions for actions in decision.actions)
-        ]
-        choices.append(common)
-    many = math.prod(len(part) for part in choices)
+def constant_profiles(frontier: Frontier) -> Iterator[Float[np.ndarray, " slots"]]:
+    """Every pure profile in which each decision takes one action, whatever is observed.
+
+    InputError where there are more than are tried at every point.
+    """
+    from workingpapers.opengames.solve import dials, profile_batches
+
+    choices = dials(frontier, constant=True)
+    many = math.prod(len(options) for options in choices)
     if many > _MOST_CONSTANT_PROFILES:
         raise InputError(
             f"{frontier.title}: {many:,} constant profiles; at most {_MOST_CONSTANT_PROFILES:,} "
             "are tried at every point"
         )
-    for moves in itertools.product(*choices):
-        named = {
-            decision.name: move for decision, move in zip(frontier.decisions, moves, strict=True)
-        }
-        yield resolve(frontier, named)
+    for batch in profile_batches(frontier.n_slots, choices, 256):
+        yield from np.ascontiguousarray(batch.T)
 
 
 # ---- where an equilibrium holds
@@ -779,22 +774,16 @@ def _by_gradient(family: _Family, objective: Objective, precision: float) -> Fou
 
 def _logit_payoffs(batch: _Batch, precision: float) -> Float[np.ndarray, "players points"]:
     """Payoffs under agent quantal response, by a damped fixed point at every point at once."""
+    from workingpapers.opengames.solve import action_values, softmax
     from workingpapers.opengames.strategy import observation_starts
 
     packed = batch.packed
-    if len(packed.report_to_slot) != packed.frontier.n_slots:
-        raise InputError("method gradient: several players share a decision by role")
     starts = observation_starts(packed.frontier)
-    sizes = np.diff(starts)
     profile = np.repeat(uniform(packed.frontier)[:, None], batch.points, axis=1)
     for strength in np.linspace(precision / 10, precision, 10):
         for _ in range(200):
-            values = packed.evaluate(profile)
-            worth = packed.action_values(values)
-            top = np.repeat(np.maximum.reduceat(worth, starts[:-1], axis=0), sizes, axis=0)
-            weights = np.exp(strength * (worth - top))
-            total = np.repeat(np.add.reduceat(weights, starts[:-1], axis=0), sizes, axis=0)
-            change = weights / total - profile
+            worth = action_values(packed, packed.evaluate(profile))
+            change = softmax(starts, strength * worth) - profile
             profile = profile + 0.5 * change
             if np.abs(change).max(initial=0.0) < 1e-11:
                 break

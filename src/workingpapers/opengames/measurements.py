@@ -363,7 +363,7 @@ def measure_canals(task: CanalTask) -> Record:
         built = library.load(name).game()
         holds = [
             profile
-            for profile in design.constant_profiles(built.frontier)
+            for profile in map(built.profile, library.constant_profiles(built))
             if built.check(profile, engine="frontier").ok
         ]
         worst = float(abs(len(holds) - count))
@@ -797,15 +797,16 @@ def compare_family(task: FamilyTask) -> Record:
     solved = solve.pure(built, constant=True)
     found = {tuple(one.profile.tolist()) for one in solved}
     expected = set()
-    for profile in design.constant_profiles(frontier):
+    # Listed apart from the solver, whose list is what is compared.
+    for profile in map(built.profile, library.constant_profiles(built)):
         values = evaluate_reference(packed, profile)
         current, best = packed.gains(profile[:, None], values)
         reached = values.group_weight[:, 0] > 0
         if (best[reached] - current[reached] <= 1e-9).all():
             expected.add(tuple(profile.tolist()))
     rows = []
-    for profile in sorted(expected, reverse=True)[:1]:
-        vector = np.array(profile)
+    for chosen in sorted(expected, reverse=True)[:1]:
+        vector = np.array(chosen)
         _, payoffs = flags(packed, vector[:, None])
         unequal = float(design.gini(payoffs)[0])
         moves = "".join(str(move)[0] for move in describe(frontier, vector).values())
