@@ -367,10 +367,10 @@ def compile_trace(
     Raises InputError for values outside their space, empty action sets and NaN payoffs,
     ProbabilityError, and StateSpaceTooLarge.
     """
-    return _Compiler(trace, n_points, max_transitions).run()
+    return Compiler(trace, n_points, max_transitions).run()
 
 
-class _Compiler:
+class Compiler:
     def __init__(self, trace: Trace, n_points: int, max_transitions: int) -> None:
         self.trace = trace
         self.n_points = n_points
@@ -456,7 +456,7 @@ class _Compiler:
         source = np.repeat(np.arange(n_rows), counts)
         n_after = len(outcome)
         # Gathered only when read: most wires of a wide game are dead by then.
-        rows = _Rows(live, source)
+        rows = Rows(live, source)
         if branch is not None:
             rows.new[branch.index] = outcome
         pays: list[PayEntry] = []
@@ -668,7 +668,7 @@ class _Compiler:
         check_actions(node, given, numbers)
         return numbers
 
-    def _let(self, node: LetNode, rows: "_Rows", n_rows: int) -> np.ndarray:
+    def _let(self, node: LetNode, rows: "Rows", n_rows: int) -> np.ndarray:
         columns = [rows.column(wire) for wire in node.inputs]
         first, number, played = self._distinct_inputs(node, columns, n_rows)
         arguments = self._arguments(node, columns, first, node.parents)
@@ -727,7 +727,7 @@ class _Compiler:
                 known[codes] = function(*[values[code] for code in codes])
         return [known[codes] for codes in wanted]
 
-    def _pay(self, node: PayNode, rows: "_Rows", n_rows: int) -> list[PayEntry]:
+    def _pay(self, node: PayNode, rows: "Rows", n_rows: int) -> list[PayEntry]:
         columns = [rows.column(wire) for wire in node.inputs]
         first, number, played = self._distinct_inputs(node, columns, n_rows)
         where = node.label
@@ -800,7 +800,7 @@ class _Compiler:
         return PayEntry(column, rows[number])
 
 
-class _Rows:
+class Rows:
     """The columns after a draw: new ones, and old ones gathered when they are read."""
 
     def __init__(self, live: dict[int, np.ndarray], source: np.ndarray) -> None:

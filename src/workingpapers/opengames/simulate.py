@@ -14,11 +14,11 @@ from jaxtyping import Float, Int
 
 from workingpapers.foundation.errors import InputError
 from workingpapers.opengames.compile import (
+    Compiler,
     Decision,
     Frontier,
+    Rows,
     Stage,
-    _Compiler,
-    _Rows,
     available_memory,
 )
 from workingpapers.opengames.evaluate import chances
@@ -177,7 +177,7 @@ def sample_trace(
     return _Sampler(trace, strategies, n, seed).plays()
 
 
-class _Sampler(_Compiler):
+class _Sampler(Compiler):
     """Computes nodes as the compiler does, on rows that are plays instead of states."""
 
     def __init__(self, trace: Trace, strategies: Mapping[str, Strategy], n: int, seed: int) -> None:
@@ -196,7 +196,7 @@ class _Sampler(_Compiler):
 
     def plays(self) -> Plays:
         last = {wire: node.index for node in self.trace.nodes for wire in node.inputs}
-        rows = _Rows({}, np.empty(0, dtype=np.int64))
+        rows = Rows({}, np.empty(0, dtype=np.int64))
         codes: dict[str, np.ndarray] = {}
         payoffs: dict[str, np.ndarray] = {player: np.zeros(self.n) for player in self.players}
         for node in self.trace.nodes:
@@ -214,7 +214,7 @@ class _Sampler(_Compiler):
                     rows.new.pop(wire, None)
         return Plays(self.n, self.seed, codes, self.codes.values, payoffs)
 
-    def _collect(self, node: PayNode, rows: _Rows, payoffs: dict[str, np.ndarray]) -> None:
+    def _collect(self, node: PayNode, rows: Rows, payoffs: dict[str, np.ndarray]) -> None:
         self.table.clear()
         self.table_rows.clear()
         for entry in self._pay(node, rows, self.n):
@@ -222,7 +222,7 @@ class _Sampler(_Compiler):
             for player in list(self.columns)[entry.column]:
                 payoffs[player] = payoffs.get(player, 0.0) + paid
 
-    def _draw(self, node: NatureNode | DecideNode, rows: _Rows) -> np.ndarray:
+    def _draw(self, node: NatureNode | DecideNode, rows: Rows) -> np.ndarray:
         """The outcome of a draw or decision in every play."""
         from workingpapers.opengames import kernels
 
