@@ -150,6 +150,7 @@ class Frontier:
         return sum(stage.n_transitions for stage in self.stages)
 
     def decision(self, name: str) -> Decision:
+        """The decision of this name; InputError with near names if there is none."""
         for decision in self.decisions:
             if decision.name == name:
                 return decision

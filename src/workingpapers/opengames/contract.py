@@ -457,6 +457,7 @@ class Contraction:
         return _Evaluation(self, profile).run()
 
     def payoffs(self, strategies: Strategies) -> dict[str, float]:
+        """Everybody's expected payoff under a profile."""
         return self.outcomes(self.resolve(strategies))[1]
 
     def check(

@@ -57,6 +57,7 @@ def plain_label(text: str) -> str:
 
 
 def single_setting(game: Game) -> Frontier:
+    """The frontier of a game with one set of payoffs; InputError for batched ones."""
     if game.frontier.n_points != 1:
         raise InputError(
             f"{game.title}: its payoffs are batched over {game.frontier.n_points} settings; "
@@ -73,6 +74,7 @@ def header(kind: str, title: str, players: Sequence[str], plain: bool) -> str:
 
 
 def quoted(text: str) -> str:
+    """Text as Gambit's files quote it."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
@@ -227,10 +229,12 @@ class Scanner:
 
 
 def scan_file(path: Path) -> Scanner:
+    """A scanner at the beginning of a file."""
     return Scanner(path, read_text(path))
 
 
 def read_text(path: Path) -> str:
+    """A UTF-8 file's text; InputError that names the file if it cannot be read."""
     if not path.exists():
         raise InputError(f"{path}: no such file")
     if path.is_dir():

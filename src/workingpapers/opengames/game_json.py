@@ -95,6 +95,7 @@ def read_json(path: str | Path) -> Game:
 
 
 def load_json(path: Path) -> Any:
+    """A JSON file's content; InputError that names file and line where it breaks."""
     text = read_text(path)
 
     def refuse(constant: str) -> NoReturn:

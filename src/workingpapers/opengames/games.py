@@ -319,6 +319,7 @@ class GameFactory:
 
 
 def unknown_parameter(game: str, name: str, known: list[str]) -> InputError:
+    """The error for a parameter that the game of this name does not have."""
     return InputError(str(unknown_name("parameter", name, known)).replace("the game", game))
 
 

@@ -181,6 +181,8 @@ class Item:
 
 @dataclass(eq=False)
 class Box(Item):
+    """What is drawn for one node of the trace."""
+
     part: Part = field(kw_only=True)
 
 
@@ -309,6 +311,7 @@ def _framed(parts: Sequence[Part], used_guards: int, used_blocks: int, reason: A
 
 
 def all_boxes(items: Iterable[Item]) -> list[Box]:
+    """The boxes of items and of all frames in them."""
     found: list[Box] = []
     for item in items:
         if isinstance(item, Frame):

@@ -58,6 +58,7 @@ class Source:
 
 
 def open_game(text: str, trust: bool) -> Source:
+    """The game that GAME on the command line names; InputError with near names if there is none."""
     from workingpapers.opengames import files, library
 
     if ":" in text:
@@ -81,6 +82,7 @@ def open_with_settings(text: str, trust: bool) -> tuple[Source, dict[str, Any]]:
 
 
 def open_file(path: Path, trust: bool) -> Source:
+    """The game of a .efg, .nfg, .json or .toml file; what it names is run with `trust` only."""
     from workingpapers.opengames import files
 
     if not path.is_file():

@@ -239,11 +239,7 @@ def _check_sum(weights: Sequence[float], where: str) -> None:
 
 def uniform(frontier: Frontier) -> Float[np.ndarray, " slots"]:
     """The profile that chooses every action with equal probability."""
-    profile = np.zeros(frontier.n_slots)
-    for decision in frontier.decisions:
-        sizes = np.diff(decision.starts)
-        profile[decision.first_slot : int(decision.starts[-1])] = np.repeat(1 / sizes, sizes)
-    return profile
+    return resolve(frontier, {decision.name: UNIFORM for decision in frontier.decisions})
 
 
 def observation_starts(frontier: Frontier) -> np.ndarray:
