@@ -18,7 +18,12 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from workingpapers.foundation import checkpoints
-from workingpapers.foundation.checkpoints import load, save
+from workingpapers.foundation.checkpoints import (
+    load,
+    load_training_state,
+    save,
+    save_training_state,
+)
 from workingpapers.foundation.errors import InputError
 from workingpapers.foundation.parallel import run_in_process
 
@@ -538,3 +543,81 @@ def test_a_save_that_is_killed_leaves_a_whole_checkpoint(tmp_path: Path) -> None
         previous = depth
     assert ends[0][1] == 0
     assert ends[-1][1] == len(ends)
+
+
+def _state(number: float) -> dict[str, Any]:
+    return {
+        "weights": {"a": torch.full((2, 3), number), "b": torch.tensor([1, 2])},
+        # An optimizer's keys are whole numbers.
+        "moments": {0: {"step": torch.tensor(number)}, 7: {}},
+        "list": [1, "text", None, True, (torch.ones(1), 2.5)],
+        "worst": -float("inf"),
+    }
+
+
+def test_a_training_state_comes_back_as_it_was(tmp_path: Path) -> None:
+    save_training_state(tmp_path / "run", 3, _state(0.1))
+    found = load_training_state(tmp_path / "run")
+    assert found is not None
+    step, state = found
+    assert step == 3
+    assert torch.equal(state["weights"]["a"], torch.full((2, 3), 0.1))
+    assert state["weights"]["b"].dtype == torch.int64
+    assert list(state["moments"]) == [0, 7]
+    assert state["list"][:4] == [1, "text", None, True]
+    assert state["list"][4][1] == 2.5
+    assert state["worst"] == -float("inf")
+
+
+def test_the_last_two_training_states_are_kept(tmp_path: Path) -> None:
+    for step in (5, 10, 100):
+        save_training_state(tmp_path, step, _state(step))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["latest", "step-10", "step-100"]
+    found = load_training_state(tmp_path)
+    assert found is not None
+    assert found[0] == 100
+    # Written again, a step is replaced.
+    save_training_state(tmp_path, 100, _state(1.0))
+    found = load_training_state(tmp_path)
+    assert found is not None
+    assert found[1]["weights"]["a"][0, 0] == 1.0
+
+
+@pytest.mark.parametrize("step", ["write", "rename", "latest"])
+def test_a_killed_save_of_a_state_leaves_the_one_before(step: str, tmp_path: Path) -> None:
+    save_training_state(tmp_path, 1, _state(1.0))
+    if step == "write":
+        (tmp_path / "step-2.partial").mkdir()
+        (tmp_path / "step-2.partial" / "tensors.safetensors").write_bytes(b"half")
+    else:
+        save_training_state(tmp_path, 2, _state(2.0))
+        if step == "rename":
+            (tmp_path / "step-2").rename(tmp_path / "step-2.partial")
+        (tmp_path / "latest").write_text("step-1\n")
+    found = load_training_state(tmp_path)
+    assert found is not None
+    assert found[0] == 1
+    save_training_state(tmp_path, 3, _state(3.0))
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_no_training_state_is_none(tmp_path: Path) -> None:
+    assert load_training_state(tmp_path / "nowhere") is None
+    assert load_training_state(tmp_path) is None
+
+
+def test_a_damaged_training_state_is_named(tmp_path: Path) -> None:
+    save_training_state(tmp_path, 1, _state(1.0))
+    (tmp_path / "latest").write_text("step-9\n")
+    with pytest.raises(InputError, match="latest: names 'step-9', which is not there"):
+        load_training_state(tmp_path)
+    (tmp_path / "latest").write_text("step-1\n")
+    text = (tmp_path / "step-1" / "state.json").read_text()
+    (tmp_path / "step-1" / "state.json").write_text(text.replace('"format": 1', '"format": 2'))
+    with pytest.raises(InputError, match="written by another version, format 2 not 1"):
+        load_training_state(tmp_path)
+    (tmp_path / "step-1" / "state.json").write_text(text[:-3])
+    with pytest.raises(InputError, match=r"step-1/state\.json: not the state of a run"):
+        load_training_state(tmp_path)
+    with pytest.raises(TypeError, match="no values of type set"):
+        save_training_state(tmp_path, 4, {"a": {1}})

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from workingpapers.foundation.console import write_atomically
 from workingpapers.foundation.errors import InputError
 
 Config = TypeVar("Config")
@@ -109,6 +110,96 @@ def load(
             raise InputError(f"{path}: has no part {part!r} (parts: {there})")
         tensors[part] = _read_part(folder, index.parts[part], device)
     return config, tensors
+
+
+def save_training_state(folder: Path, step: int, state: Mapping[str, Any]) -> None:
+    """Keep what a run needs to go on after `step` updates; the last two kept are left there.
+
+    `state` holds tensors, numbers, strings, None, lists, tuples (read back as lists) and mappings
+    with keys of text or whole numbers, nested at will. A process killed at any moment, also in
+    here, leaves the states kept before.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.glob("step-*.partial"):
+        shutil.rmtree(leftover)
+    partial, target = folder / f"step-{step}.partial", folder / f"step-{step}"
+    partial.mkdir()
+    tensors: dict[str, Tensor] = {}
+    skeleton = _without_tensors(state, tensors)
+    entry = _write_part(partial, "tensors", tensors)
+    content = {"format": FORMAT, "step": step, "sha256": entry.sha256, "state": skeleton}
+    (partial / "state.json").write_text(json.dumps(content), encoding="utf-8")
+    for path in (*partial.iterdir(), partial):
+        _sync(path)
+    if target.exists():
+        shutil.rmtree(target)
+    partial.rename(target)
+    _sync(folder)
+    write_atomically(folder / "latest", f"{target.name}\n")
+    _sync(folder)
+    for old in _kept_steps(folder)[:-_KEPT_STATES]:
+        shutil.rmtree(folder / f"step-{old}")
+
+
+def load_training_state(folder: Path) -> tuple[int, dict[str, Any]] | None:
+    """The step and the state last kept in a folder, None where none is.
+
+    InputError names the file that is cut off, changed or of another version.
+    """
+    path = folder / "latest"
+    steps = _kept_steps(folder)
+    if not steps:
+        return None
+    # A process killed between the first save and its `latest` leaves none.
+    name = path.read_text(encoding="utf-8").strip() if path.is_file() else f"step-{steps[-1]}"
+    step_folder = folder / name
+    if name not in {f"step-{step}" for step in steps}:
+        raise InputError(f"{path}: names {name!r}, which is not there")
+    path = step_folder / "state.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        version, step = content["format"], int(content["step"])
+        entry = _PartFile("tensors.safetensors", content["sha256"])
+        skeleton = content["state"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(f"{path}: not the state of a run ({error})") from None
+    if version != FORMAT:
+        raise InputError(f"{path}: written by another version, format {version!r} not {FORMAT}")
+    return step, _with_tensors(skeleton, _read_part(step_folder, entry, "cpu"))
+
+
+_KEPT_STATES = 2
+
+
+def _kept_steps(folder: Path) -> list[int]:
+    """The steps whose states are in a folder, in order."""
+    found = (re.fullmatch(r"step-(\d+)", path.name) for path in folder.glob("step-*"))
+    return sorted(int(match[1]) for match in found if match)
+
+
+def _without_tensors(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """`value` as JSON, its tensors moved into `tensors`; mappings become lists of pairs."""
+    if isinstance(value, Tensor):
+        name = str(len(tensors))
+        tensors[name] = value
+        return {"tensor": name}
+    if isinstance(value, Mapping):
+        return {"pairs": [[key, _without_tensors(item, tensors)] for key, item in value.items()]}
+    if isinstance(value, list | tuple):
+        return [_without_tensors(item, tensors) for item in value]
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    raise TypeError(f"a training state has no values of type {type(value).__name__}")
+
+
+def _with_tensors(value: Any, tensors: Tensors) -> Any:
+    if isinstance(value, list):
+        return [_with_tensors(item, tensors) for item in value]
+    if isinstance(value, dict):
+        if "tensor" in value:
+            return tensors[value["tensor"]]
+        return {key: _with_tensors(item, tensors) for key, item in value["pairs"]}
+    return value
 
 
 @dataclass(frozen=True)
