@@ -1,7 +1,7 @@
 """From a task to a trained run: batches, training, resuming, scores, and what a folder holds."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +139,25 @@ def test_published_settings_are_the_published_ones():
         "image": (1, 128, 8, 128),
         "pathfinder": (4, 32, 4, 32),
     }
+    assert {(p.schedule, p.learning_rate, p.dropout, p.pooling, p.weight_decay)
+            for p in compact.values()} == {("linear", 1e-4, 0.1, "mean", 0.0)}  # fmt: skip
+    assert {name: (p.batch, p.steps, p.warmup, p.schedule, p.learning_rate, p.pooling)
+            for name, p in lra.items()} == {
+        "listops": (32, 5_000, 1_000, "rsqrt", 0.05, "cls"),
+        "text": (32, 20_000, 8_000, "rsqrt", 0.05, "cls"),
+        "retrieval": (32, 5_000, 8_000, "rsqrt", 0.05, "cls"),
+        "image": (256, 35_000, 175, "cosine", 5e-4, "cls"),
+        "pathfinder": (512, 62_400, 312, "cosine", 1e-3, "mean"),
+    }  # fmt: skip
+    assert [lra[name].weight_decay for name in ("listops", "text", "retrieval")] == [0.1] * 3
+    assert {name: (p.train, p.validation, p.test) for name, p in compact.items()} == {
+        "listops": (96_000, 2_000, 2_000),
+        "text": (25_000, 25_000, 25_000),
+        "retrieval": (147_086, 18_090, 17_437),
+        "image": (45_000, 5_000, 10_000),
+        "pathfinder": (160_000, 20_000, 20_000),
+    }
+    assert {compact[name].length for name in ("text", "retrieval")} == {4000}
     assert make_run("listops", protocol="lra").training.schedule == "rsqrt"
     with pytest.raises(InputError, match="protocol 'paper': expected compact, lra, laptop"):
         protocol_for("listops", "paper")
@@ -225,6 +244,17 @@ def test_a_time_budget_becomes_steps_that_the_folder_remembers(tmp_path):
     assert read_run(tmp_path / "run").training.steps == 2
 
 
+def test_a_configuration_is_read_as_it_was_written(tmp_path, reviews):
+    run = run_of(
+        str(reviews), length=32, label="label", processes=2,
+        encoder={"rates": (2, 6), "routing": "soft", "pooling": "cls", "dropout": 0.25},
+        training={"seed": 3, "patience": 2, "accumulate": 2, "learning_rate": 1 / 3},
+    )  # fmt: skip
+    (tmp_path / "run.json").write_text(json.dumps(asdict(run)))
+    assert read_run(tmp_path) == run
+    assert read_run(tmp_path).encoder.rates == (2, 6)
+
+
 def test_a_folder_keeps_one_run(finished):
     with pytest.raises(InputError, match=r"run\.json: the folder holds a run of other settings"):
         train(run_of(training={"seed": 5}), finished)
@@ -273,6 +303,30 @@ def test_scores_do_not_depend_on_how_sequences_are_batched(changes):
     assert scores["accuracy"] == pytest.approx(np.mean(together.argmax(1) == found.labels))
     right = together[np.arange(len(found)), found.labels]
     assert scores["loss"] == pytest.approx(-np.log(right).mean(), abs=1e-5)
+
+
+def test_evaluation_against_a_model_whose_scores_are_known():
+    class Counts(torch.nn.Module):
+        """Scores a sequence by how many of its tokens are 1 and 2."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(()))
+
+        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+            counts = [(tokens == one).sum(1) for one in (1, 2)]
+            return self.weight * torch.stack(counts, dim=1).float()
+
+    tokens = np.array([[1, 1, 2], [2, 0, 0], [1, 2, 2], [1, 1, 1]], np.uint8)
+    found = evaluate(Counts(), Examples(tokens, np.array([0, 0, 1, 0])), batch=3)
+    # Margins of the right class: 1, -1, 1 and 3; so the loss is the mean of log(1 + exp(-margin)).
+    assert set(found) == {"accuracy", "loss"}
+    assert found["accuracy"] == 0.75
+    expected = np.log1p(np.exp([-1.0, 1.0, -1.0, -3.0])).mean()
+    assert found["loss"] == pytest.approx(expected, abs=1e-6)
+    probabilities = predict(Counts(), tokens, batch=2)
+    second = 1 / (1 + np.exp([1.0, -1.0, -1.0, 3.0]))
+    assert probabilities == pytest.approx(np.stack([1 - second, second], 1), abs=1e-6)
 
 
 @pytest.mark.parametrize("changes", [{}, {"per_head_routing": True}, {"pooling": "cls"}])

@@ -13,11 +13,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from workingpapers.cli import main
-
 TINY = (
     "--steps", "4", "--batch", "4", "--examples", "16", "--dim", "8", "--heads", "2",
-    "--feed-forward", "8", "--device", "cpu",
+    "--feed-forward", "8", "--device", "cpu", "--evaluate-every", "4",
 )  # fmt: skip
 WORDS = {"good": ("bright", "warm", "kind"), "bad": ("dull", "cold", "mean")}
 REVIEWS = "review,stars\n" + "".join(
@@ -28,25 +26,16 @@ REVIEWS = "review,stars\n" + "".join(
 
 
 @pytest.fixture
-def command(capsys, monkeypatch, tmp_path):
-    """Run `workingpapers adamra ...` in tmp_path; gives exit code, stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
+def command(command, tmp_path):
+    """The command line in a folder with a table of reviews and a letter."""
     (tmp_path / "reviews.csv").write_text(REVIEWS)
     (tmp_path / "letter.txt").write_text("the film was bright and [kind]")
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["workingpapers", "adamra", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        return int(ended.value.code or 0), captured.out, captured.err
-
-    return run
+    return command
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> SimpleNamespace:
-    """Trained runs: of a user's texts, of pixels, of expressions and of pairs."""
+    """Trained runs: of a user's texts, of pixels, of expressions, and with sdpa."""
     from workingpapers.adamra.classify import make_run, train
 
     folder = tmp_path_factory.mktemp("runs")
@@ -104,6 +93,27 @@ def test_train_on_own_texts_writes_a_run_and_tells_baselines(command, tmp_path):
     assert set(found["baselines"]) == {"majority class", "bag of tokens"}
     assert found["validation"]["layer2_rate16"] >= 0
     assert (tmp_path / "run" / "mine.txt").read_text() == "mine"
+
+
+def test_a_table_and_a_folder_and_lines_of_json_train_the_same_model(command, tmp_path):
+    rows = list(csv.DictReader(REVIEWS.splitlines()))
+    with (tmp_path / "reviews.jsonl").open("w") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+    for number, row in enumerate(rows):
+        (tmp_path / "films" / row["stars"]).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "films" / row["stars"] / f"{number:02}.txt").write_text(row["review"])
+    columns = ("--text", "review", "--label", "stars")
+    told = {}
+    for name, options in (("reviews.csv", columns), ("reviews.jsonl", columns), ("films", ())):
+        code, stdout, stderr = command("train", name, *options, *TINY, "--steps", "1", "--json")
+        assert code == 0, stderr
+        told[name] = json.loads(stdout)
+        assert told[name].pop("run") is None
+        assert told[name].pop("task") == name
+    assert told["reviews.jsonl"] == told["reviews.csv"]
+    # A folder's documents are read class by class, which divides them otherwise.
+    assert set(told["films"]) == set(told["reviews.csv"])
+    assert not list(tmp_path.rglob("run.json"))
 
 
 def test_ctrl_c_saves_and_resume_ends_with_the_same_weights(command, tmp_path, monkeypatch):
@@ -193,6 +203,19 @@ def test_predict_prints_class_and_probability(command, runs, tmp_path):
     assert float(rows[3]["probability"]) == pytest.approx(answers[3]["probability"])
 
 
+def test_predict_on_a_folder_answers_for_each_file(command, runs, tmp_path):
+    (tmp_path / "letters").mkdir()
+    for name in ("b", "a"):
+        (tmp_path / "letters" / f"{name}.txt").write_text(f"letter {name}")
+    code, stdout, _ = command("predict", runs.own, "letters", "--json")
+    assert code == 0
+    answers = json.loads(stdout)
+    assert [one["sequence"] for one in answers] == ["letters/a.txt", "letters/b.txt"]
+    for answer in answers:
+        assert answer["probability"] == max(answer["probabilities"].values())
+        assert answer["probabilities"][answer["class"]] == answer["probability"]
+
+
 def test_inspect_shows_each_sign_and_each_pixel(command, runs, tmp_path):
     code, stdout, _ = command("inspect", runs.own, "letter.txt", "--picture", "letter.svg")
     lines = stdout.splitlines()
@@ -210,7 +233,7 @@ def test_inspect_shows_each_sign_and_each_pixel(command, runs, tmp_path):
     marks = ["".join(str((1, 4, 16).index(rate) + 1) for rate in layer)
              for layer in sequence["rate_of_each"]]  # fmt: skip
     assert marks == [lines[4], lines[7]]
-    code, stdout, _ = command("inspect", runs.pixels, "--example", "2", "--picture", "pixels.png")
+    code, stdout, _ = command("inspect", runs.pixels, "--example", "2")
     assert code == 0
     assert [len(line) for line in stdout.splitlines()[3:19]] == [16] * 16
     code, stdout, _ = command("inspect", runs.listops, "[MAX 3 [MIN 4 5 ] 9 ]")
@@ -235,7 +258,7 @@ def test_inspect_alone_shows_the_course_of_training(command, runs, tmp_path):
 
 
 def test_pictures_of_scores(command, runs, tmp_path):
-    for run, name in ((runs.listops, "depth.svg"), (runs.pixels, "confusion.png")):
+    for run, name in ((runs.listops, "depth.svg"), (runs.pixels, "confusion.svg")):
         code, _, stderr = command("evaluate", run, "--examples", "30", "--picture", name)
         assert code == 0, stderr
         assert f"picture: {name}" in stderr
@@ -265,6 +288,11 @@ def test_generate_writes_what_the_tasks_read(command, tmp_path):
     order = [np.flatnonzero((images.reshape(12, -1) == row - 1).all(axis=1))[0]
              for row in read.tokens]  # fmt: skip
     assert np.array_equal(labels[order], read.labels)
+    code, stdout, stderr = command(
+        "train", "listops-short", "--data", "lists", "--length", "64", "--json", *TINY
+    )
+    assert code == 0, stderr
+    assert json.loads(stdout)["tokens"] <= 4 * 4 * 64
     code, _, stderr = command("generate", "listops", "lists", "--count", "60")
     assert error_of(stderr) == "error: OUT lists: the folder is not empty; --force writes into it"
 
@@ -315,6 +343,78 @@ def test_help_imports_neither_numpy_nor_torch():
 # ---- bad input
 
 OUT = ("--out", "new")
+FILES = {
+    "empty.csv": b"text,label\nfine,a\n ,b\n",
+    "classless.csv": b"text,label\nfine,a\ngood,\n",
+    "latin.csv": b"text,label\nfine,a\nna\xefve,b\n",
+    "one.csv": b"text,label\nfine,a\ngood,a\n",
+    "header.csv": b"text,label\n",
+    "films/a/1.txt": b"fine",
+    "films/b/1.txt": b"\n",
+    "same/a/1.txt": b"fine",
+}
+TASK_NAMES = (
+    "listops, listops-short, pathfinder32, pathfinder32-9, pathfinder32-easy, pathfinder64, text, "
+    "retrieval, digits-256, digits-1024, cifar10"
+)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("train chess", f"chess: no such file or folder, and no task; there are {TASK_NAMES}"),
+        ("train reviews.csv", "reviews.csv: line 2: no column 'text'; it has review, stars"),
+        ("train reviews.csv --text review --label mark",
+         "reviews.csv: line 2: no column 'mark'; it has review, stars"),
+        ("train empty.csv", "empty.csv: line 3: the text in 'text' is empty"),
+        ("train classless.csv", "classless.csv: line 3: the class in 'label' is empty"),
+        ("train latin.csv",
+         "latin.csv: line 3: expected text in UTF-8, found the byte 0xef; save the file as UTF-8"),
+        ("train one.csv", "one.csv: expected two classes or more, found a"),
+        ("train header.csv", "header.csv: the file has no documents"),
+        ("train films", "films/b/1.txt: the text is empty"),
+        ("train same", "same: expected two classes or more, found a"),
+        ("train digits-256 --rates 4,1", "rates (4, 1): expected them to grow, each once"),
+        ("train digits-256 --rates 4,4", "rates (4, 4): expected them to grow, each once"),
+        ("train digits-256 --rates 0",
+         "rates (0,): expected one or more whole numbers of at least 1"),
+        ("train digits-256 --rates x",
+         "--rates x: expected whole numbers with commas between them"),
+        ("train digits-256 --dim 9 --heads 2", "heads 2: expected a divisor of dim 9"),
+        ("train digits-256 --steps 3 --minutes 1", "--minutes: expected without --steps"),
+        ("train digits-256 --minutes nan", "--minutes nan: expected a number above 0"),
+        ("train digits-256 --learning-rate nan", "learning_rate nan: expected a number above 0"),
+        ("train listops --data gone", "gone: no such file or folder"),
+        ("train digits-256 --data gone", "gone: no such file or folder"),
+        ("train listops --label x",
+         "text, label: expected a file of own texts, not the task listops"),
+        ("train digits-256 --out films",
+         "--out films: the folder is not empty and holds no run"),
+        ("train --resume films",
+         "films: expected the folder of a run, with its run.json, found none"),
+        ("evaluate films", "films: expected the folder of a run, with its run.json, found none"),
+        ("evaluate gone", "gone: expected the folder of a run, with its run.json, found nothing"),
+        ("predict letter.txt letter.txt",
+         "letter.txt: expected the folder of a run, with its run.json, found a file"),
+        ("inspect films --picture a.jpg",
+         "--picture a.jpg: expected a name that ends in .svg or .png or .pdf"),
+        ("scaling --lengths 8 --picture a",
+         "--picture a: expected a name that ends in .svg or .png or .pdf"),
+        ("scaling --lengths 0", "length 0: expected at least 1"),
+        ("scaling --lengths 8 --rates 4,1", "rates (4, 1): expected them to grow, each once"),
+        ("scaling --lengths 8 --dim 8 --heads 3", "heads 3: expected a divisor of dim 8"),
+        ("scaling --lengths 8 --limit nan", "limit nan: expected seconds above 0"),
+    ],
+)  # fmt: skip
+def test_errors_before_anything_is_read_or_trained(command, tmp_path, arguments, message):
+    for name, content in FILES.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    before = sorted(tmp_path.rglob("*"))
+    verb, *rest = arguments.split()
+    out = () if verb != "train" or {"--out", "--resume"} & set(rest) else OUT
+    assert command(verb, *rest, *out) == (2, "", f"error: {message}\n")
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck
 
+from workingpapers.adamra.attention import AdaptiveMultiResolutionAttention
 from workingpapers.adamra.feature_maps import ElementwiseFeatureMap, Elu, Relu
 from workingpapers.adamra.fused import EPSILON, KeySums, RoutedReadout
 
@@ -134,3 +135,12 @@ def test_no_normaliser_is_divided_by() -> None:
     assert torch.equal(out[ORDER], output_bias.expand(5, -1))
     assert (zero.grad == 0).all()
     assert x.grad.isfinite().all()
+
+
+def test_a_second_derivative_is_refused() -> None:
+    torch.manual_seed(0)
+    layer = AdaptiveMultiResolutionAttention(16, 4)
+    layer.readout = "sorted"
+    x = torch.randn(1, 40, 16, requires_grad=True)
+    with pytest.raises(RuntimeError, match="no second derivative; set readout = 'dense'"):
+        torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)

@@ -213,3 +213,13 @@ def test_copies() -> None:
     other.load_state_dict(attention.state_dict())
     for same in (other, copy.deepcopy(attention), pickle.loads(pickle.dumps(attention))):
         assert torch.equal(same(x, x, x)[0], attention(x, x, x)[0])
+
+
+def test_a_causal_mask_of_another_length_is_refused() -> None:
+    layer = as_multihead_attention(AdaptiveMultiResolutionAttention(16, 4, causal=True))
+    x = torch.randn(2, 10, 16)
+    mask = torch.ones(9, 9, dtype=torch.bool).triu(1)
+    with pytest.raises(
+        InputError, match=r"attn_mask: expected 10 queries and keys, found \(9, 9\)"
+    ):
+        layer(x, x, x, attn_mask=mask, is_causal=True)

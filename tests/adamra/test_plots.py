@@ -1,10 +1,12 @@
 """Pictures show what they say: every sign, every share, every slope."""
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
 
 from workingpapers.adamra.plots import (
     LONGEST_TEXT,
@@ -50,6 +52,7 @@ def test_a_text_is_drawn_sign_by_sign_in_the_colour_of_its_resolution(tmp_path):
     assert [axes.get_title(loc="left") for axes in drawing.axes] == ["Layer 1", "Layer 2"]
     assert legend(drawing) == ["each token", "means of 4", "means of 16"]
     save(drawing, tmp_path / "text.svg")
+    assert (tmp_path / "text.svg").stat().st_size > 2000
 
 
 def test_words_do_not_overlap_and_long_texts_are_cut():
@@ -63,6 +66,52 @@ def test_words_do_not_overlap_and_long_texts_are_cut():
     assert max(right for _, _, right in boxes) <= axes.get_xlim()[1]
     for (row, _, right), (next_row, left, _) in pairwise(boxes):
         assert next_row > row or left > right
+
+
+def drawings() -> dict[str, Callable[[], Figure]]:
+    """How to draw every kind of picture."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 30)
+    images = rng.integers(0, 256, (4, 8, 8)).astype(np.uint8)
+    growth = {"name": "a", "lengths": [8, 16], "cpu_seconds": [1.0, 2.0], "peak_mb": [1.0, 4.0]}
+    disc = {"name": "a", "accuracy": 0.4, "speed": 4.0, "memory_mb": 9.0}
+    return {
+        "text": lambda: draw_routing_text(list("ab"), np.array([[0, 1]]), RATES),
+        "image": lambda: draw_routing_image(images[0], rng.integers(0, 3, (1, 8, 8)), RATES),
+        "shares": lambda: draw_shares_by_step(
+            rng.dirichlet([1, 1, 1], (3, 1)).tolist(), RATES, [1, 2, 3]
+        ),
+        "growth": lambda: draw_growth([growth]),
+        "accuracies": lambda: draw_accuracies({"a": [0.5]}),
+        "trade-off": lambda: draw_trade_off([disc], speed_label="steps a second"),
+        "depth": lambda: draw_accuracy_by_depth(rng.integers(1, 4, 30), labels == 0),
+        "confusion": lambda: draw_confusion(labels, labels[::-1].copy(), ("x", "y")),
+        "pathfinder": lambda: draw_pathfinder(images, labels[:4]),
+    }
+
+
+def test_equal_data_give_equal_files(tmp_path):
+    for folder in ("one", "other"):
+        (tmp_path / folder).mkdir()
+        for name, draw in drawings().items():
+            save(draw(), tmp_path / folder / f"{name}.svg")
+    for file in sorted((tmp_path / "one").iterdir()):
+        assert file.read_bytes() == (tmp_path / "other" / file.name).read_bytes(), file.name
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        ("shares", [("training step", "share of tokens"), ("layer", "")]),
+        ("growth", [("tokens", "seconds"), ("tokens", "MiB")]),
+        ("accuracies", [("accuracy (points: runs; bars: means)", "")]),
+        ("depth", [("depth of the tree", "accuracy")]),
+        ("confusion", [("answer", "class"), ("", "")]),
+    ],
+)
+def test_axes_say_what_they_measure(name, labels):
+    drawing = drawings()[name]()
+    assert [(axes.get_xlabel(), axes.get_ylabel()) for axes in drawing.axes] == labels
 
 
 def test_an_image_has_a_panel_of_choices_a_layer():
@@ -142,6 +191,12 @@ def test_wilson_s_interval_against_a_published_value():
     assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
     assert wilson_interval(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
     assert wilson_interval(0, 0) == (0.0, 1.0)
+    low, high = wilson_interval(7, 20)
+    assert wilson_interval(13, 20) == pytest.approx((1 - high, 1 - low))
+    for share in (low, high):
+        # The ends are where the score test of 7 in 20 just rejects at 5 %.
+        score = (7 / 20 - share) / np.sqrt(share * (1 - share) / 20)
+        assert abs(score) == pytest.approx(1.959963984540054)
 
 
 def test_confusion_counts_every_example():

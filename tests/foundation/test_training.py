@@ -372,3 +372,68 @@ def test_parameters_are_counted() -> None:
     one = model()
     one[0].requires_grad_(False)
     assert count_parameters(one) == 9
+
+
+def test_columns_stay_under_their_names_when_the_loss_names_others(tmp_path: Path) -> None:
+    names = iter([{"a": 1.0}, {"b": 2.0}, {"b": 3.0, "x,y": 4.0}])
+
+    def varying(model: nn.Module, batch: Any) -> tuple[Tensor, dict[str, float]]:
+        return loss(model, batch)[0], next(names)
+
+    fit(model(), varying, batches, replace(CONFIG, steps=3), folder=tmp_path)
+    rows = list(csv.DictReader((tmp_path / "log.csv").open()))
+    assert [(row["a"], row["b"], row["x,y"]) for row in rows] == [
+        ("1.0", "", ""), ("", "2.0", ""), ("", "3.0", "4.0"),
+    ]  # fmt: skip
+
+
+def test_names_of_the_loops_own_columns_are_refused() -> None:
+    with pytest.raises(InputError, match="the name 'step' of a number to log is the loop's own"):
+        fit(model(), lambda m, b: (loss(m, b)[0], {"step": 7.0}), batches, CONFIG)
+
+
+def test_a_model_without_parameters_to_train_is_refused() -> None:
+    with pytest.raises(InputError, match="expected parameters that training may change"):
+        fit(model().requires_grad_(False), loss, batches, CONFIG)
+
+
+def test_the_state_of_another_model_is_refused(tmp_path: Path) -> None:
+    trained(folder=tmp_path)
+    other = nn.Linear(4, 1).double()
+    with pytest.raises(InputError, match="training_state: the state of another run"):
+        fit(other, loss, batches, CONFIG, folder=tmp_path)
+
+
+STOPPED = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+import torch
+torch.set_num_threads(1)
+import test_training as here
+from pathlib import Path
+from lightning_fabric import Fabric
+fabric = Fabric(accelerator="cpu", devices=2, strategy="ddp")
+fabric.launch()
+def interrupt(model, step):
+    # Only one of the two processes is told.
+    if step == 4 and fabric.global_rank == 0:
+        os.kill(os.getpid(), signal.SIGINT)
+try:
+    here.fit(here.model(), here.loss, here.batches, here.CONFIG, fabric=fabric,
+             folder=Path(sys.argv[2]), after_update=interrupt)
+except KeyboardInterrupt:
+    print("stopped", fabric.global_rank, flush=True)
+"""
+
+
+def test_an_interrupt_of_one_process_ends_all_at_the_same_step(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text(STOPPED)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run(
+        [sys.executable, str(script), str(Path(__file__).parent), str(tmp_path / "run")],
+        capture_output=True, text=True, env=environment, timeout=100,
+    )  # fmt: skip
+    assert "stopped 0" in done.stdout, done.stderr
+    assert "stopped 1" in done.stdout, done.stderr
+    assert (tmp_path / "run" / "training_state" / "latest").read_text() == "step-5\n"

@@ -6,10 +6,11 @@ abstract and introduction leave open is an option here.
 """
 
 import math
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -445,7 +446,7 @@ def check_heads(dim: int, heads: int) -> None:
 def check_rates(rates: Sequence[int], causal: bool = False) -> None:
     """InputError unless the rates are whole numbers from 1 on that grow, with 1 when causal."""
     listed = f"rates {tuple(rates)}"
-    if len(rates) == 0 or any(int(rate) != rate or rate < 1 for rate in rates):
+    if len(rates) == 0 or not all(_is_rate(rate) for rate in rates):
         raise InputError(f"{listed}: expected one or more whole numbers of at least 1")
     if any(low >= high for low, high in pairwise(rates)):
         raise InputError(f"{listed}: expected them to grow, each once")
@@ -457,6 +458,10 @@ def check_rates(rates: Sequence[int], causal: bool = False) -> None:
             f"{listed}: expected a common multiple of at most {LARGEST_CHUNK} when causal, "
             f"found {common}"
         )
+
+
+def _is_rate(rate: Any) -> bool:
+    return isinstance(rate, numbers.Real) and 1 <= rate < 2**31 and rate % 1 == 0
 
 
 def check_input(x: Tensor, mask: Tensor | None, dim: int) -> None:

@@ -198,6 +198,7 @@ def make_run(
         steps = changed.get("steps", settings.steps)
         train_config["steps"] = steps
         train_config["evaluate_every"] = math.ceil(max(steps, 1) / EVALUATIONS)
+        train_config["save_every"] = _save_every(train_config["evaluate_every"])
         # A run cut short is warmed up for its share of it.
         train_config["warmup"] = min(settings.warmup, int(settings.warmup / settings.steps * steps))
     else:
@@ -234,6 +235,11 @@ def make_run(
         validation_examples=settings.validation,
         test_examples=settings.test,
     )
+
+
+def _save_every(evaluate_every: int) -> int:
+    """As often as a run is evaluated, so that slow ones lose little; else fit's own number."""
+    return min(evaluate_every, TrainConfig(steps=1).save_every)
 
 
 def _kind(task: LongRangeTask) -> Kind:
@@ -360,11 +366,13 @@ class Training:
                 times = max(1, min(EVALUATIONS, times))
                 steps = int((config.seconds - times * evaluation) / seconds)
             steps = max(1, steps)
+            every = config.evaluate_every or math.ceil(steps / times)
             config = replace(
                 config,
                 steps=steps,
                 seconds=None,
-                evaluate_every=config.evaluate_every or math.ceil(steps / times),
+                evaluate_every=every,
+                save_every=_save_every(every),
                 warmup=config.warmup or steps // 10,
             )
             self.run = replace(self.run, training=config)

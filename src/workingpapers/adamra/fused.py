@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.autograd import Function
-from torch.autograd.function import once_differentiable
 
 from workingpapers.adamra.feature_maps import ElementwiseFeatureMap
 
@@ -46,8 +45,8 @@ class KeySums(Function):
         return weighted.transpose(1, 2) @ blocks, weighted.sum(1)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad_sums: Tensor, grad_norms: Tensor) -> tuple[Tensor | None, ...]:
+        _refuse_second_derivative()
         blocks, weight, weights, features = ctx.saved_tensors
         grad = torch.baddbmm(grad_norms[:, None], blocks, grad_sums.transpose(1, 2))
         if weights is not None:
@@ -102,8 +101,8 @@ class RoutedReadout(Function):
         return _scatter(outputs, order, len(x))
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
+        _refuse_second_derivative()
         x, weight, matrices, spread, order, features, divisors, p = ctx.saved_tensors
         heads = divisors.shape[1]
         clamped = divisors.clamp_min(EPSILON)
@@ -144,6 +143,17 @@ class RoutedReadout(Function):
             None,
             None,
             None,
+        )
+
+
+def _refuse_second_derivative() -> None:
+    """RuntimeError where a derivative is itself to be differentiated.
+
+    PyTorch's own once_differentiable lets that pass in silence when the input has another path.
+    """
+    if torch.is_grad_enabled():
+        raise RuntimeError(
+            "the sorted readout has no second derivative; set readout = 'dense' on the layer"
         )
 
 

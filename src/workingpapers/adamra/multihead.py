@@ -65,7 +65,7 @@ class MultiheadForm(nn.Module):
         """
         if key is not query or value is not query:
             raise InputError("key, value: expected the query itself, as this is self-attention")
-        self._check_attention_mask(attn_mask, is_causal)
+        self._check_attention_mask(attn_mask, is_causal, self._length(query))
         mask = None if key_padding_mask is None else ~_blocked("key_padding_mask", key_padding_mask)
         if query.is_nested:
             return self._forward_nested(query, mask), None
@@ -74,6 +74,12 @@ class MultiheadForm(nn.Module):
         if self.batch_first or query.ndim != 3:
             return self.layer(query, mask), None
         return self.layer(query.transpose(0, 1), mask).transpose(0, 1), None
+
+    def _length(self, query: Tensor) -> int | None:
+        """Tokens of a query; None where its sequences have lengths of their own."""
+        if query.is_nested:
+            return None
+        return query.shape[1 if self.batch_first and query.ndim == 3 else 0]
 
     def _forward_nested(self, query: Tensor, mask: Bool[Tensor, "batch length"] | None) -> Tensor:
         """The encoder packs sequences of unlike lengths into one tensor when it evaluates."""
@@ -84,13 +90,19 @@ class MultiheadForm(nn.Module):
         mask = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
         return torch._nested_tensor_from_mask(self.layer(x, mask), mask)
 
-    def _check_attention_mask(self, mask: Tensor | None, is_causal: bool) -> None:
+    def _check_attention_mask(
+        self, mask: Tensor | None, is_causal: bool, length: int | None
+    ) -> None:
         if not self.layer.causal and (is_causal or mask is not None):
             raise InputError(
                 "attn_mask: expected None, as blocks are read whole; a causal mask takes a layer "
                 "with causal=True"
             )
-        # As in torch, is_causal vouches for the mask.
+        if mask is not None and length is not None and mask.shape[-2:] != (length, length):
+            raise InputError(
+                f"attn_mask: expected {length} queries and keys, found {tuple(mask.shape[-2:])}"
+            )
+        # As in torch, is_causal vouches for what the mask holds.
         if mask is None or is_causal:
             return
         blocked = _blocked("attn_mask", mask)

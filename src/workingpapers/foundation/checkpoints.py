@@ -47,7 +47,7 @@ def save(
     folder = folder.resolve()
     values = json.loads(json.dumps(asdict(config)))
     # What cannot be read again is refused before it is written.
-    _decode(type(config), values, "config")
+    decode(type(config), values, "config")
     for part in parts:
         if not _PART.fullmatch(part):
             raise InputError(f"part {part!r}: expected letters, digits and _-. between slashes")
@@ -100,7 +100,7 @@ def load(
     if index.type != config_type.__name__:
         raise InputError(f"{path}: holds a {index.type}, expected a {config_type.__name__}")
     try:
-        config = _decode(config_type, index.config, "config")
+        config = decode(config_type, index.config, "config")
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     tensors = {}
@@ -151,7 +151,9 @@ def load_training_state(folder: Path) -> tuple[int, dict[str, Any]] | None:
     if not steps:
         return None
     # A process killed between the first save and its `latest` leaves none.
-    name = path.read_text(encoding="utf-8").strip() if path.is_file() else f"step-{steps[-1]}"
+    name = f"step-{steps[-1]}"
+    if path.is_file():
+        name = path.read_text(encoding="utf-8", errors="replace").strip()
     step_folder = folder / name
     if name not in {f"step-{step}" for step in steps}:
         raise InputError(f"{path}: names {name!r}, which is not there")
@@ -165,7 +167,14 @@ def load_training_state(folder: Path) -> tuple[int, dict[str, Any]] | None:
         raise InputError(f"{path}: not the state of a run ({error})") from None
     if version != FORMAT:
         raise InputError(f"{path}: written by another version, format {version!r} not {FORMAT}")
-    return step, _with_tensors(skeleton, _read_part(step_folder, entry, "cpu"))
+    tensors = _read_part(step_folder, entry, "cpu")
+    try:
+        state = _with_tensors(skeleton, tensors)
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
+        raise InputError(f"{path}: not the state of a run ({error!r})") from None
+    if not isinstance(state, dict):
+        raise InputError(f"{path}: not the state of a run (no mapping)")
+    return step, state
 
 
 _KEPT_STATES = 2
@@ -288,7 +297,7 @@ def _read_index(folder: Path) -> _Index:
     if version != FORMAT:
         raise InputError(f"{path}: written by another version, format {version!r} not {FORMAT}")
     try:
-        return _decode(_Index, content, "")
+        return decode(_Index, content, "")
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 
@@ -306,8 +315,8 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _decode(kind: Any, value: Any, where: str) -> Any:
-    """A JSON value as the type `kind`; InputError names the field at fault."""
+def decode(kind: Any, value: Any, where: str) -> Any:
+    """A JSON value as the type `kind`, a dataclass as `save` takes; InputError names the field."""
     origin, kinds = get_origin(kind), get_args(kind)
     if is_dataclass(kind):
         return _decode_dataclass(kind, value, where)
@@ -319,8 +328,8 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
         arms = [arm for arm in kinds if arm is not NoneType]
         for arm in arms[:-1]:
             with suppress(InputError):
-                return _decode(arm, value, where)
-        return _decode(arms[-1], value, where)
+                return decode(arm, value, where)
+        return decode(arms[-1], value, where)
     if origin is Literal:
         if any(value == arm and type(value) is type(arm) for arm in kinds):
             return value
@@ -329,12 +338,10 @@ def _decode(kind: Any, value: Any, where: str) -> Any:
             items = kinds[:1] * len(value) if kinds[-1:] == (Ellipsis,) else kinds
             if len(items) == len(value):
                 pairs = enumerate(zip(items, value, strict=True))
-                return tuple(_decode(item, part, f"{where}[{i}]") for i, (item, part) in pairs)
+                return tuple(decode(item, part, f"{where}[{i}]") for i, (item, part) in pairs)
     elif origin is dict and kinds[0] is str:
         if isinstance(value, dict):
-            return {
-                name: _decode(kinds[1], item, f"{where}.{name}") for name, item in value.items()
-            }
+            return {name: decode(kinds[1], item, f"{where}.{name}") for name, item in value.items()}
     elif kind is float:
         # False for what is not finite, and for an int that no float can hold.
         if type(value) in (int, float) and abs(value) <= sys.float_info.max:
@@ -360,4 +367,4 @@ def _decode_dataclass(kind: Any, value: Any, where: str) -> Any:
         if name not in value:
             raise InputError(f"{inside}{name}: missing field")
     hints = get_type_hints(kind)
-    return kind(**{name: _decode(hints[name], value[name], inside + name) for name in names})
+    return kind(**{name: decode(hints[name], value[name], inside + name) for name in names})

@@ -3,6 +3,7 @@
 import copy
 import csv
 import importlib.util
+import io
 import json
 import math
 import signal
@@ -27,6 +28,8 @@ Schedule = Literal["constant", "linear", "cosine", "rsqrt"]
 Precision = Literal["32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true"]
 Loss = Callable[[nn.Module, Any], Tensor | tuple[Tensor, Mapping[str, float]]]
 
+_OWN_COLUMNS = ("step", "seconds", "loss", "learning_rate", "gradient_norm")
+"""What the log holds of each step beside what the loss names."""
 TIMED_STEPS = 20
 """Steps by which a time budget is turned into a number of steps."""
 
@@ -91,6 +94,8 @@ class TrainConfig:
                 raise InputError(f"{name} {getattr(self, name)}: expected at least 0")
         if self.patience is not None and self.evaluate_every is None:
             raise InputError("patience: expected together with evaluate_every")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise InputError(f"betas {self.betas}: expected two numbers from 0 to below 1")
         for name, known in (("schedule", Schedule), ("precision", Precision)):
             if getattr(self, name) not in get_args(known):
                 listed = ", ".join(get_args(known))
@@ -159,8 +164,10 @@ def fit(
     """
     if fabric is None:
         fabric = Fabric(accelerator="cpu", devices=1, precision=config.precision)
+    if count_parameters(model) == 0:
+        raise InputError("model: expected parameters that training may change, found none")
     with _threads(config.threads):
-        run = _Run(folder, config, fabric)
+        run = _Run(None if folder is None else Path(folder), config, fabric)
         config = run.settle(lambda: step_seconds(model, loss, batches, config, groups=groups))
         optimizer = _optimizer(model, config, groups)
         wrapped, optimizer = fabric.setup(model, optimizer)
@@ -184,9 +191,10 @@ def fit(
                 run.log(row)
                 if progress is not None:
                     progress(1)
-                if last or interrupted() or run.is_over() or (step + 1) % config.save_every == 0:
+                stopped = _anywhere(fabric, interrupted())
+                if last or stopped or run.is_over() or (step + 1) % config.save_every == 0:
                     run.save(model, optimizer, state)
-                if interrupted():
+                if stopped:
                     raise KeyboardInterrupt
         run.finish(model)
     return run.history
@@ -238,7 +246,7 @@ def _update(
 ) -> dict[str, float]:
     """One update of the weights; the row of the log."""
     rank, processes = fabric.global_rank, fabric.world_size
-    torch.manual_seed((config.seed * 1_000_003 + step) * processes + rank)
+    torch.manual_seed(((config.seed * 1_000_003 + step) * processes + rank) % 2**63)
     rate = config.learning_rate_at(step)
     for group in optimizer.param_groups:
         group["lr"] = rate * group.get("scale", 1.0)
@@ -254,6 +262,9 @@ def _update(
         total += float(value.detach()) / config.accumulate
         for name, number_of in named.items():
             numbers[name] = numbers.get(name, 0.0) + float(number_of) / config.accumulate
+    taken = [name for name in numbers if name in _OWN_COLUMNS]
+    if taken:
+        raise InputError(f"loss: the name {taken[0]!r} of a number to log is the loop's own")
     if not math.isfinite(total):
         raise DivergedError(
             f"training: the loss at step {step + 1} is {total}; try a smaller learning rate"
@@ -272,6 +283,14 @@ def _update(
         "gradient_norm": float(norm if norm is not None else math.nan),
         **numbers,
     }
+
+
+def _anywhere(fabric: Fabric, flag: bool) -> bool:
+    """Whether the flag is up in any process: they must end at the same step."""
+    if fabric.world_size == 1:
+        return flag
+    raised = fabric.all_reduce(torch.tensor(float(flag), device=fabric.device), reduce_op="max")
+    return bool(raised)
 
 
 def _optimizer(
@@ -305,6 +324,7 @@ class _Run:
         self.seconds = 0.0
         self.started = time.perf_counter()
         self.writers: dict[str, Any] = {}
+        self.columns: dict[str, list[str]] = {}
         self.board: Any = None
 
     def settle(self, timed: Callable[[], float]) -> TrainConfig:
@@ -349,14 +369,21 @@ class _Run:
         saved = load_training_state(self.folder / "training_state")
         if saved is not None:
             content = saved[1]
-            model.load_state_dict(content["model"])
-            optimizer.load_state_dict(content["optimizer"])
-            if state is not None:
-                state.load_state_dict(content["state"])
-            self.step = self.history.resumed_from = saved[0]
-            self.best, self.best_score = content["best"], content["best_score"]
-            self.waited, self.seconds = content["waited"], content["seconds"]
-            self.history.best_step = content["best_step"]
+            try:
+                model.load_state_dict(content["model"])
+                optimizer.load_state_dict(content["optimizer"])
+                if state is not None:
+                    state.load_state_dict(content["state"])
+                self.step = self.history.resumed_from = saved[0]
+                self.best, self.best_score = content["best"], content["best_score"]
+                self.waited, self.seconds = content["waited"], content["seconds"]
+                self.history.best_step = content["best_step"]
+            except (KeyError, ValueError, TypeError, RuntimeError) as error:
+                reason = " ".join(str(error).split())
+                raise InputError(
+                    f"{self.folder / 'training_state'}: the state of another run, which does not "
+                    f"fit this model, optimizer or state ({reason:.200})"
+                ) from None
         if not self.fabric.is_global_zero:
             return
         for name in ("log", "evaluations"):
@@ -364,7 +391,7 @@ class _Run:
             # Rows of steps after the last save are written again.
             rows = [row for row in _read_rows(path) if row["step"] <= self.step]
             setattr(self.history, name, rows)
-            self._rewrite(path, rows)
+            self.columns[name] = self._rewrite(path, rows)
         if importlib.util.find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -378,6 +405,8 @@ class _Run:
         self._append("log", self.history.log, "training")
 
     def evaluated(self, step: int, values: Mapping[str, float], model: nn.Module) -> None:
+        if "step" in values:
+            raise InputError("evaluate: the name 'step' is the loop's own")
         row = {"step": step, **{name: float(value) for name, value in values.items()}}
         self.history.evaluations.append(row)
         self._append("evaluations", self.history.evaluations, "evaluation")
@@ -424,27 +453,34 @@ class _Run:
         if self.folder is None or not self.fabric.is_global_zero:
             return
         path = self.folder / f"{name}.csv"
-        if len(rows) == 1 or list(rows[-1]) != list(rows[-2]):
+        if not set(rows[-1]) <= set(self.columns.get(name, ())):
+            # A new column: what was written before gets an empty field for it.
             if name in self.writers:
                 self.writers.pop(name).close()
-            self._rewrite(path, rows)
+            self.columns[name] = self._rewrite(path, rows)
         else:
             if name not in self.writers:
                 # Line by line, so that a killed run's log is whole.
                 self.writers[name] = path.open("a", buffering=1, encoding="utf-8", newline="")
-            csv.writer(self.writers[name], lineterminator="\n").writerow(rows[-1].values())
+            fields = [rows[-1].get(column, "") for column in self.columns[name]]
+            csv.writer(self.writers[name], lineterminator="\n").writerow(fields)
         if self.board is not None:
             for key, value in rows[-1].items():
                 if key not in ("step", "seconds"):
                     self.board.add_scalar(f"{tag}/{key}", value, rows[-1]["step"])
 
     @staticmethod
-    def _rewrite(path: Path, rows: list[dict[str, float]]) -> None:
+    def _rewrite(path: Path, rows: list[dict[str, float]]) -> list[str]:
+        """Write all rows; the names of their columns."""
         columns = list(dict.fromkeys(name for row in rows for name in row))
-        lines = [",".join(columns)]
-        lines += [",".join(str(row.get(name, "")) for name in columns) for row in rows]
+        text = io.StringIO()
+        if columns:
+            writer = csv.writer(text, lineterminator="\n")
+            writer.writerow(columns)
+            writer.writerows([row.get(name, "") for name in columns] for row in rows)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, "".join(f"{line}\n" for line in lines if line))
+        write_atomically(path, text.getvalue())
+        return columns
 
 
 def _read_rows(path: Path) -> list[dict[str, float]]:
