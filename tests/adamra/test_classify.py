@@ -164,7 +164,8 @@ def test_published_settings_are_the_published_ones():
 
 
 def test_a_shorter_run_warms_up_for_the_same_share():
-    assert make_run("digits-256", training={"steps": 50}).training.warmup == 5
+    short = make_run("digits-256", training={"steps": 50}).training
+    assert (short.warmup, short.evaluate_every, short.save_every) == (5, 5, 5)
     assert make_run("digits-256").training.warmup == 100
     coarse = make_run("digits-256", encoder={"attention": "adamra-coarse"})
     assert (coarse.encoder.attention, coarse.encoder.rates) == ("adamra", (4, 16, 32))

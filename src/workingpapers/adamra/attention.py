@@ -461,7 +461,7 @@ def check_rates(rates: Sequence[int], causal: bool = False) -> None:
 
 
 def _is_rate(rate: Any) -> bool:
-    return isinstance(rate, numbers.Real) and 1 <= rate < 2**31 and rate % 1 == 0
+    return isinstance(rate, numbers.Real) and float(rate).is_integer() and 1 <= float(rate) < 2**31
 
 
 def check_input(x: Tensor, mask: Tensor | None, dim: int) -> None:

@@ -575,7 +575,11 @@ def _accuracy(study: Study, measure: Any) -> Iterator[Result]:
     )
     yield Figure(
         "shares",
-        draw_shares_by_step(ours[0]["shares_by_step"], (1, 4, 16)),
+        draw_shares_by_step(
+            ours[0]["shares_by_step"],
+            (1, 4, 16),
+            range(0, measure.SHARES_EVERY * len(ours[0]["shares_by_step"]), measure.SHARES_EVERY),
+        ),
         caption="Share of tokens at each resolution while the first seed's network is trained, "
         "one panel a layer.",
         alt="Stacked areas of shares of three resolutions against training steps.",

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from workingpapers.adamra.attention import AdaptiveMultiResolutionAttention
 from workingpapers.adamra.baselines import baselines
@@ -46,6 +46,10 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "vanilla": {"attention": "sdpa"},
 }
 """The networks that are compared, by what distinguishes them from the first."""
+
+
+SHARES_EVERY = 25
+"""Steps between two looks at what the router does in training."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +154,11 @@ def train_variant(task: VariantTask) -> Record:
         layer.forced = task.forced
     before = _choices(model, test)
     shares: list[list[list[float]]] = []
+
+    def note_shares(_: nn.Module, step: int) -> None:
+        if step % SHARES_EVERY == 0:
+            shares.append(_shares(model))
+
     return_free_memory()
     memory = peak_memory_mb(reset=True)
     started = time.process_time()
@@ -164,7 +173,7 @@ def train_variant(task: VariantTask) -> Record:
             steps=task.steps,
             seed=task.seed,
         ),
-        after_update=lambda _, step: shares.append(_shares(model)) if step % 25 == 0 else None,
+        after_update=note_shares,
     )
     seconds = time.process_time() - started
     memory = peak_memory_mb() - memory
