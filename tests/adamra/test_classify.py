@@ -1,6 +1,7 @@
 """From a task to a trained run: batches, training, resuming, scores, and what a folder holds."""
 
 import json
+import zlib
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from workingpapers.adamra.encoder import AdaMRAEncoder, EncoderConfig
 from workingpapers.adamra.protocols import PROTOCOLS, protocol_for
 from workingpapers.adamra.tasks import TASKS, Examples
 from workingpapers.foundation.errors import InputError
+from workingpapers.foundation.training import DivergedError
 
 
 def run_of(task: str = "digits-256", **changes: Any) -> RunConfig:
@@ -405,6 +407,7 @@ def test_a_card_of_another_attention_tells_no_routing(tmp_path):
         ("[]", "not the configuration of a run"),
         ("{", "not the configuration of a run"),
         ('{"encoder": {}}', "not the configuration of a run"),
+        ("[" * 100_000, "not the configuration of a run"),
     ],
 )
 def test_a_broken_run_is_named(tmp_path, content, complaint):
@@ -418,10 +421,76 @@ def test_a_broken_run_is_named(tmp_path, content, complaint):
 
 def test_unknown_fields_and_impossible_values_are_refused(finished, tmp_path):
     content = json.loads((finished / "run.json").read_text())
-    for change in ({"batch": 0}, {"colour": "red"}, {"encoder": content["encoder"] | {"dim": 7}}):
+    encoder, training = content["encoder"], content["training"]
+    for change, reason in (
+        ({"batch": 0}, "batch 0: expected at least 1"),
+        ({"colour": "red"}, "colour: unknown field"),
+        ({"encoder": encoder | {"dim": 7}}, "heads 2: expected a divisor of dim 7"),
+        ({"encoder": encoder | {"dim": "8"}}, "encoder.dim: expected int, found '8'"),
+        ({"encoder": encoder | {"classes": 9}}, "encoder.classes 9: expected 10, the number of"),
+        ({"training": training | {"betas": [0.9]}}, "training.betas: expected tuple"),
+        ({"training": training | {"seed": 2**31}}, "seed 2147483648: expected at most 2147483647"),
+    ):
         (tmp_path / "run.json").write_text(json.dumps(content | change))
-        with pytest.raises(InputError, match=r"run\.json: not the configuration of a run"):
+        with pytest.raises(InputError) as refused:
             read_run(tmp_path)
+        assert str(refused.value).startswith(
+            f"{tmp_path / 'run.json'}: not the configuration of a run ({reason}"
+        )
+
+
+def test_a_run_goes_on_with_the_examples_it_was_begun_with(reviews, tmp_path):
+    folder = tmp_path / "run"
+    train(run_of(str(reviews), training={"steps": 1}), folder)
+    begun = read_run(folder)
+    assert len(begun.examples_sha256) == 64
+    text = reviews.read_text()
+    reviews.write_text(text.replace("film 1 ", "film x "))
+    with pytest.raises(InputError) as changed:
+        Training(begun)
+    assert str(changed.value) == (
+        f"{reviews}: the examples are not those that the run was begun with; expected the same, or "
+        "a new run"
+    )
+    # Nor from a configuration that does not know them.
+    with pytest.raises(InputError, match="the examples are not those that the run was begun with"):
+        train(run_of(str(reviews), training={"steps": 1}), folder)
+    reviews.write_text(text)
+    assert train(begun, folder).resumed_from == 1
+
+
+def test_a_model_that_was_lost_is_written_again(tmp_path):
+    folder = tmp_path / "run"
+    train(run_of(training={"steps": 1}), folder)
+    (folder / "model" / "config.json").unlink()
+    with pytest.raises(InputError) as lost:
+        load_run(folder)
+    assert str(lost.value) == (
+        f"{folder / 'model' / 'config.json'}: the file is missing; workingpapers adamra train "
+        f"--resume {folder} writes the model again"
+    )
+    train(read_run(folder), folder)
+    assert load_run(folder)[0] == run_of(training={"steps": 1})
+    encoder(length=256, vocabulary=18).save_pretrained(folder / "model", overwrite=True)
+    with pytest.raises(InputError, match=r"model/config\.json: expected the encoder of run\.json"):
+        load_run(folder)
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    run = run_of(training={"steps": 1, "learning_rate": 1e38, "warmup": 0})
+    with pytest.raises(DivergedError, match="the loss on validation data is nan; try a smaller"):
+        train(run, tmp_path / "run")
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def test_sequences_cut_to_nothing_are_refused(tmp_path):
+    path = tmp_path / "signs.csv"
+    path.write_text("text,label\n" + "".join(f"\u4e2d{n},{'ab'[n % 2]}\n" for n in range(40)))
+    with pytest.raises(InputError, match=r"--length 2: expected more, it cuts all sequences of"):
+        Training(run_of(str(path), length=2))
+    empty = Examples(np.zeros((1, 4), np.uint8), np.zeros(1, np.int64))
+    with pytest.raises(InputError, match="examples: expected at least one, with at least one"):
+        evaluate(encoder(), empty)
 
 
 def test_own_texts_are_read_by_column_and_class(reviews, tmp_path):
@@ -475,6 +544,13 @@ def test_pictures_are_brought_to_the_run_s_grey_levels(tmp_path):
     assert np.array_equal(picture_of(run, tokens[0]), grey)
     Image.fromarray(grey[:8]).save(tmp_path / "small.png")
     with pytest.raises(InputError, match=r"small\.png: expected 16 x 16 pixels, found 16 x 8"):
+        read_sequences(run, tmp_path)
+    # A header that claims 60,000 x 60,000 pixels.
+    header = b"IHDR" + (60_000).to_bytes(4) * 2 + b"\x08\0\0\0\0"
+    data = (tmp_path / "digit.png").read_bytes()
+    data = data[:12] + header + zlib.crc32(header).to_bytes(4) + data[33:]
+    (tmp_path / "small.png").write_bytes(data)
+    with pytest.raises(InputError, match=r"small\.png: expected 16 x 16 pixels, found far more"):
         read_sequences(run, tmp_path)
 
 

@@ -93,6 +93,67 @@ def test_train_on_own_texts_writes_a_run_and_tells_baselines(command, tmp_path):
     assert set(found["baselines"]) == {"majority class", "bag of tokens"}
     assert found["validation"]["layer2_rate16"] >= 0
     assert (tmp_path / "run" / "mine.txt").read_text() == "mine"
+    assert not list((tmp_path / "run").glob(".*"))
+
+
+def test_force_replaces_a_run_by_one_that_works_and_nothing_else(command, tmp_path):
+    run = tmp_path / "run"
+
+    def content() -> dict[Path, bytes]:
+        return {file: file.read_bytes() for file in run.rglob("*") if file.is_file()}
+
+    assert command("train", "digits-256", "--out", "run", *TINY)[0] == 0
+    before = content()
+    force = ("train", "digits-256", "--out", "run", "--force", *TINY)
+    for steps in ("1", "4"):
+        code, _, stderr = command(*force, "--learning-rate", "1e38", "--steps", steps)
+        assert (code, error_of(stderr).endswith("try a smaller learning rate")) == (3, True)
+        assert content() == before
+    notes = run / "model" / "notes.txt"
+    notes.write_text("mine")
+    code, _, stderr = command(*force)
+    assert (code, error_of(stderr)) == (
+        2, "error: --out run: not replaced, run/model/notes.txt is no part of the run there",
+    )  # fmt: skip
+    notes.unlink()
+    assert content() == before
+    (run / "run.json").write_text('{"mine": 1}')
+    code, _, stderr = command(*force)
+    assert code == 2
+    assert error_of(stderr).startswith("error: --out run: not replaced, run/run.json: not the conf")
+
+
+def test_patience_and_a_time_budget(command):
+    code, stdout, stderr = command(
+        "train", "digits-256", "--minutes", "0.005", "--patience", "1", "--json", *TINY[2:-2]
+    )
+    assert code == 0, stderr
+    assert json.loads(stdout)["best_step"] >= 1
+
+
+def test_several_machines_need_to_be_told_of_each_other(command, monkeypatch):
+    for name in ("TORCHELASTIC_RUN_ID", "SLURM_JOB_ID", "MASTER_ADDR", "NODE_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MASTER_PORT", "1")
+    code, _, stderr = command("train", "digits-256", "--nodes", "2")
+    assert (code, error_of(stderr)) == (
+        2, "error: --nodes 2: expected the environment variables MASTER_ADDR, MASTER_PORT, "
+        "NODE_RANK on each machine; not set: MASTER_ADDR, NODE_RANK",
+    )  # fmt: skip
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_the_work(command, monkeypatch, tmp_path):
+    (tmp_path / "new").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+    code, _, stderr = command("train", "digits-256", "--out", "new")
+    assert (code, error_of(stderr)) == (2, "error: --out new: cannot write into new")
+
+
+def test_a_split_without_examples_is_named(command):
+    assert command("generate", "pathfinder32-easy", "few", "--count", "5")[0] == 0
+    code, _, stderr = command("train", "pathfinder32-easy", "--data", "few", *TINY)
+    assert code == 2
+    assert "few: expected examples in the split validation, found none" in error_of(stderr)
 
 
 def test_a_table_and_a_folder_and_lines_of_json_train_the_same_model(command, tmp_path):
@@ -233,6 +294,8 @@ def test_inspect_shows_each_sign_and_each_pixel(command, runs, tmp_path):
     marks = ["".join(str((1, 4, 16).index(rate) + 1) for rate in layer)
              for layer in sequence["rate_of_each"]]  # fmt: skip
     assert marks == [lines[4], lines[7]]
+    code, stdout, _ = command("inspect", runs.own, "\u4e2d" * 100, "--json")
+    assert (code, json.loads(stdout)["rates"]) == (0, [1, 4, 16])
     code, stdout, _ = command("inspect", runs.pixels, "--example", "2")
     assert code == 0
     assert [len(line) for line in stdout.splitlines()[3:19]] == [16] * 16
@@ -438,6 +501,11 @@ def test_errors_before_anything_is_read_or_trained(command, tmp_path, arguments,
         (["train", "digits-256", *OUT, "--precision", "8"], "--precision 8: expected 32-true"),
         (["train", "digits-256", *OUT, "--learning-rate", "0"], "learning_rate 0.0: expected"),
         (["train", "digits-256", "--out", "letter.txt"], "--out letter.txt: expected a folder"),
+        (["train", "digits-256", "--out", "letter.txt/x"], "--out letter.txt/x: expected a folder"),
+        (["train", ""], "TASK|DATA: expected a task, a file or a folder (or --resume RUN)"),
+        (["train", "digits-256", *OUT, "--rates", "9" * 20], "--rates 99999999999999999999: exp"),
+        (["train", "digits-256", *OUT, "--seed", "9" * 20], "seed 99999999999999999999: expected"),
+        (["inspect", "OWN", "a\udcff"], "the argument 'a\\udcff': expected text in UTF-8"),
         (["train", "digits-256", "--out", "."], "--out .: the folder is not empty and"),
         (["train", "digits-256", "--steps", "0"], "Invalid value for '--steps'"),
         (["train", "cifar10", *OUT], "cifar10: expected data, the folder of CIFAR-10's binary"),

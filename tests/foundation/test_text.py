@@ -296,3 +296,26 @@ def test_broken_characters_and_foreign_tokens() -> None:
     assert Bytes().decode(np.array([0xC3 + 1, 98])) == "\ufffda"
     with pytest.raises(InputError, match="tokens: expected numbers from 0 to 256"):
         Bytes().decode(np.array([257]))
+
+
+def test_half_a_character_is_named(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "fine", "label": "a"}\n{"text": "b\\ud800", "label": "\\udfff"}\n')
+    with pytest.raises(InputError) as half:
+        list(documents(path))
+    assert str(half.value) == (
+        f"{path}: line 2: 'text': expected text that UTF-8 can hold, found the lone surrogate "
+        "U+D800 at character 2"
+    )
+    path.write_text('{"text": "fine", "label": "\\udfff"}\n')
+    with pytest.raises(InputError, match=r"line 1: 'label': .* U\+DFFF at character 1"):
+        list(documents(path, label="label"))
+    with pytest.raises(InputError, match=r"text: expected text that UTF-8 can hold"):
+        Bytes().encode("\udc80")
+
+
+def test_json_nested_too_deep_is_named(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": ' + "[" * 100_000 + "\n")
+    with pytest.raises(InputError, match=r"a\.jsonl: line 1: not valid JSON"):
+        list(documents(path))

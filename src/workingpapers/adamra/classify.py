@@ -5,12 +5,13 @@ training_state/ (see `foundation.training.fit`), and when training has ended REA
 card) and model/ (see `AdaMRAEncoder.from_pretrained`).
 """
 
+import hashlib
 import json
 import math
 import shlex
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -28,11 +29,13 @@ from workingpapers.adamra.baselines import baselines
 from workingpapers.adamra.encoder import AdaMRAEncoder, EncoderConfig
 from workingpapers.adamra.protocols import PROTOCOLS, Protocol, protocol_for
 from workingpapers.adamra.tasks import TASKS, Examples, LongRangeTask, Split, open_task
+from workingpapers.foundation.checkpoints import check_target, decode
 from workingpapers.foundation.console import write_atomically
 from workingpapers.foundation.errors import InputError, missing_package
 from workingpapers.foundation.text import Bytes, documents
 from workingpapers.foundation.training import (
     TIMED_STEPS,
+    DivergedError,
     History,
     TrainConfig,
     count_parameters,
@@ -49,6 +52,7 @@ __all__ = [
     "Trained",
     "Training",
     "assess",
+    "check_examples",
     "classification_loss",
     "encode_text",
     "evaluate",
@@ -69,6 +73,8 @@ __all__ = [
 
 HELD_OUT_SEED = 0
 """Of validation and test examples: the same for all runs, so that they can be compared."""
+
+LARGEST_SEED = 2**31 - 1
 
 BASELINE_EXAMPLES = 5_000
 """The most training examples that shallow baselines are fitted to."""
@@ -113,6 +119,8 @@ class RunConfig:
     """None: all there are; so too for the others."""
     validation_examples: int | None
     test_examples: int | None
+    examples_sha256: str | None = field(default=None, compare=False)
+    """Of the examples it is trained and validated on, so that it goes on with no others."""
 
     def __post_init__(self) -> None:
         for name in (
@@ -125,6 +133,17 @@ class RunConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} {value}: expected at least 1")
+        if self.seed > LARGEST_SEED:
+            raise InputError(f"seed {self.seed}: expected at most {LARGEST_SEED}")
+        if len(self.classes) != self.encoder.classes:
+            raise InputError(
+                f"encoder.classes {self.encoder.classes}: expected {len(self.classes)}, the number "
+                "of classes"
+            )
+        if self.kind == "bytes" and self.encoder.vocabulary != Bytes.vocabulary:
+            raise InputError(
+                f"encoder.vocabulary {self.encoder.vocabulary}: expected {Bytes.vocabulary}"
+            )
 
     @property
     def seed(self) -> int:
@@ -334,24 +353,35 @@ class Training:
     """A run's data and untrained model.
 
     Where `run.training` has seconds, `settle` comes before `fit`. InputError for data that is
-    missing or not as expected.
+    missing, not as expected, or not what the run was begun with.
     """
 
     def __init__(self, run: RunConfig, device: str = "cpu") -> None:
-        self.run, self.device = run, device
+        self.device = device
         self.task = run.open_task()
         self.examples = self.task.sample("train", run.train_examples, run.seed)
         self.validation = self.task.sample("validation", run.validation_examples, HELD_OUT_SEED)
+        for split, found in (("train", self.examples), ("validation", self.validation)):
+            check_examples(run, run.data or run.task, split, found)
+        digest = _digest(self.examples, self.validation)
+        _check_same_examples(run, digest)
+        self.run = replace(run, examples_sha256=digest)
         self.batches = Batches(self.examples, run.batch, run.seed)
         with torch.random.fork_rng():
             torch.manual_seed(run.seed)
             self.model = AdaMRAEncoder(run.encoder)
         self.model.to(device)
 
-    def settle(self, repeats: int = TIMED_STEPS, most: int | None = None) -> Estimate:
+    def settle(
+        self,
+        repeats: int = TIMED_STEPS,
+        most: int | None = None,
+        patience: int | None = None,
+    ) -> Estimate:
         """Time `repeats` steps; where the run has a time budget, turn it into steps.
 
-        Batches of more than `most` sequences are timed by so many of them.
+        Batches of more than `most` sequences are timed by so many of them. A run with a budget
+        gets the `patience`, which has no meaning before the evaluations are planned.
         """
         config = self.run.training
         timed = min(self.run.batch, most or self.run.batch)
@@ -374,6 +404,7 @@ class Training:
                 evaluate_every=every,
                 save_every=_save_every(every),
                 warmup=config.warmup or steps // 10,
+                patience=patience or config.patience,
             )
             self.run = replace(self.run, training=config)
         assert config.steps is not None
@@ -398,8 +429,8 @@ class Training:
     ) -> Trained:
         """Train; with a folder, keep the run there, or go on with the one that is there.
 
-        Raises what `foundation.training.fit` raises, and InputError where the folder holds
-        another run.
+        Raises what `foundation.training.fit` raises, InputError where the folder holds another
+        run, and DivergedError, before a model is saved, where its loss is not finite.
         """
         if fabric is None:
             fabric = Fabric(
@@ -423,14 +454,21 @@ class Training:
             progress=progress,
         )
         self.model.eval()
+        # None are there where somebody removed the file of evaluations.
+        scores = _kept_scores(history) or evaluate(
+            self.model, self.validation, self.run.evaluation_batch
+        )
+        if not math.isfinite(scores["loss"]):
+            raise DivergedError(
+                f"training: the loss on validation data is {scores['loss']}; try a smaller "
+                "learning rate"
+            )
         last = history.log[-1]["step"] if history.log else history.resumed_from
         read = int(last) * self.run.training.accumulate * fabric.world_size
         trained = Trained(
             self.model,
             history,
-            # None are there where somebody removed the file of evaluations.
-            _kept_scores(history)
-            or evaluate(self.model, self.validation, self.run.evaluation_batch),
+            scores,
             self._baselines() if fabric.is_global_zero else {},
             self.batches.tokens_before(read),
         )
@@ -473,6 +511,35 @@ def train(
     if run.training.seconds is not None:
         training.settle()
     return training.fit(folder, progress=progress).history
+
+
+def check_examples(run: RunConfig, where: str | Path, split: str, examples: Examples) -> None:
+    """InputError, with `where` they come from, for no examples or none with a token."""
+    if len(examples) == 0:
+        raise InputError(f"{where}: expected examples in the split {split}, found none")
+    if not examples.tokens.any():
+        raise InputError(
+            f"--length {run.encoder.length}: expected more, it cuts all sequences of the split "
+            f"{split} of {where} to nothing"
+        )
+
+
+def _check_same_examples(run: RunConfig, digest: str | None) -> None:
+    if run.examples_sha256 not in (None, digest):
+        raise InputError(
+            f"{run.data or run.task}: the examples are not those that the run was begun with; "
+            "expected the same, or a new run"
+        )
+
+
+def _digest(*parts: Examples) -> str:
+    """The SHA-256 of tokens and labels."""
+    digest = hashlib.sha256()
+    for examples in parts:
+        for array in (examples.tokens, examples.labels):
+            digest.update(f"{array.dtype} {array.shape} ".encode())
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def _kept_scores(history: History) -> dict[str, float]:
@@ -531,8 +598,8 @@ def assess(
     progress: Callable[[int], None] | None = None,
 ) -> tuple[dict[str, float], Int[np.ndarray, " count"]]:
     """What `evaluate` gives, and the class that the model takes each example for."""
-    if len(examples) == 0:
-        raise InputError("examples: expected at least one")
+    if not examples.tokens.any():
+        raise InputError("examples: expected at least one, with at least one token")
     layers = model.attentions() if isinstance(model, AdaMRAEncoder) else []
     counts = [torch.zeros(len(layer.rates), dtype=torch.float64) for layer in layers]
     entropies = [0.0] * len(layers)
@@ -688,14 +755,14 @@ def encode_text(run: RunConfig, text: str, where: str) -> Integer[np.ndarray, " 
     """The tokens of one text, cut at the run's length; InputError names `where` it stands."""
     if run.kind == "pixels":
         raise InputError(f"{where}: expected a picture, the run classifies pixels")
-    if run.kind == "bytes":
-        tokens = Bytes().encode(text, run.encoder.length)
-    else:
-        symbols = text.translate(str.maketrans("()", "  ")).split()
-        try:
+    try:
+        if run.kind == "bytes":
+            tokens = Bytes().encode(text, run.encoder.length)
+        else:
+            symbols = text.translate(str.maketrans("()", "  ")).split()
             tokens = listops.from_symbols(symbols)[: run.encoder.length]
-        except InputError as error:
-            raise InputError(f"{where}: {error}") from None
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
     if len(tokens) == 0:
         raise InputError(f"{where}: the text is empty")
     return tokens
@@ -736,11 +803,15 @@ def _picture(run: RunConfig, path: Path) -> Integer[np.ndarray, " length"]:
     side = math.isqrt(run.encoder.length)
     try:
         with Image.open(path) as picture:
-            size, grey = picture.size, np.asarray(picture.convert("L"))
-    except OSError as error:
-        reason = error.strerror or "not a picture that can be read"
+            size = picture.size
+            # Pixels are decoded but now: a small file may hold very many.
+            grey = np.asarray(picture.convert("L")) if size == (side, side) else None
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{path}: expected {side} x {side} pixels, found far more") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not a picture that can be read"
         raise InputError(f"{path}: {reason}") from error
-    if size != (side, side):
+    if grey is None:
         raise InputError(f"{path}: expected {side} x {side} pixels, found {size[0]} x {size[1]}")
     levels = run.encoder.vocabulary - 2
     return (np.rint(grey.reshape(-1) * (levels / 255)) + 1).astype(np.uint16)
@@ -766,33 +837,38 @@ def read_run(folder: Path) -> RunConfig:
             f"{folder}: expected the folder of a run, with its run.json, found {found}"
         )
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        encoder, training = content.pop("encoder"), content.pop("training")
-        return RunConfig(
-            **content | {"classes": tuple(content["classes"])},
-            encoder=EncoderConfig(**encoder | {"rates": tuple(encoder["rates"])}),
-            training=TrainConfig(**training | {"betas": tuple(training["betas"])}),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: not the configuration of a run ({error})") from None
+        return decode(RunConfig, json.loads(path.read_text(encoding="utf-8")), "")
+    except (ValueError, RecursionError) as error:
+        reason = str(error).removeprefix(": ")
+        raise InputError(f"{path}: not the configuration of a run ({reason})") from None
 
 
 def load_run(folder: Path, device: str = "cpu") -> tuple[RunConfig, AdaMRAEncoder]:
     """A finished run; InputError for one that is not, with the command that goes on with it."""
     run = read_run(folder)
-    if not (folder / "model" / "config.json").is_file():
+    path = folder / "model" / "config.json"
+    if not path.is_file():
+        if finished_steps(folder) == run.training.steps:
+            raise InputError(
+                f"{path}: the file is missing; workingpapers adamra train --resume "
+                f"{shlex.quote(str(folder))} writes the model again"
+            )
         raise InputError(
             f"{folder}: the run is unfinished (step {finished_steps(folder)} of "
             f"{run.training.steps}); workingpapers adamra train --resume "
             f"{shlex.quote(str(folder))} goes on with it"
         )
-    return run, AdaMRAEncoder.from_pretrained(folder / "model", device)
+    model = AdaMRAEncoder.from_pretrained(folder / "model", device)
+    if model.config != run.encoder:
+        raise InputError(f"{path}: expected the encoder of run.json, found one of other settings")
+    return run, model
 
 
 def finished_steps(folder: Path) -> int:
     """Steps that a run in this folder need not take again."""
     path = folder / "training_state" / "latest"
-    name = path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+    # Whoever goes on with the run complains about what else it may hold.
+    name = path.read_text(encoding="utf-8", errors="replace").strip() if path.is_file() else ""
     number = name.removeprefix("step-")
     return int(number) if number.isdecimal() else 0
 
@@ -801,8 +877,15 @@ def _claim(folder: Path, run: RunConfig) -> None:
     """Write run.json, or find the same there; InputError for another run's."""
     path = folder / "run.json"
     if path.exists():
-        if read_run(folder) != run:
+        found = read_run(folder)
+        if found != run:
             raise InputError(f"{path}: the folder holds a run of other settings")
+        _check_same_examples(found, run.examples_sha256)
+        model = folder / "model"
+        if not (model / "config.json").exists():
+            # Weights without it are of no use, and would keep new ones from being saved.
+            (model / "model.safetensors").unlink(missing_ok=True)
+        check_target(model, overwrite=True)
         return
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(asdict(run), indent=2, ensure_ascii=False) + "\n")

@@ -2,8 +2,10 @@
 
 import math
 import os
+import re
 import shlex
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 from typer._click import Context
+from typer.core import TyperGroup
 
 from workingpapers.foundation import console
 from workingpapers.foundation.console import Force, Json, Seed, Trust
@@ -40,11 +43,34 @@ GENERATED = {
 
 PICTURES = (".svg", ".png", ".pdf")
 STRATEGIES = ("auto", "ddp", "fsdp")
+LARGEST_NUMBER = 2**31 - 1
+"""Of rates and lengths."""
 
 _OUR_FILES = ("run.json", "log.csv", "evaluations.csv", "README.md")
-_OUR_FOLDERS = ("training_state", "model", "tensorboard")
+_OUR_FOLDERS = {
+    "training_state": r"settings\.json|latest|"
+    r"step-\d+(\.partial)?/(state\.json|tensors\.safetensors)",
+    "model": r"config\.json|model\.safetensors",
+    "tensorboard": r"events\.out\.tfevents\..*",
+}
+"""Of a run, and which files are ours in each."""
+
+
+class _Verbs(TyperGroup):
+    """The verbs, for arguments that are text."""
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        """Refuse an argument with bytes that no text has: it could be neither shown nor kept."""
+        for argument in args:
+            try:
+                argument.encode()
+            except UnicodeEncodeError:
+                raise InputError(f"the argument {argument!a}: expected text in UTF-8") from None
+        return super().parse_args(ctx, args)
+
 
 app = typer.Typer(
+    cls=_Verbs,
     help="Classify long sequences with attention at several resolutions, in linear time.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -153,13 +179,15 @@ def train(
     """
     if resume is not None:
         _check_resume(context)
-    elif task is None:
+    elif not task:
         raise InputError("TASK|DATA: expected a task, a file or a folder (or --resume RUN)")
     if steps is not None and minutes is not None:
         raise InputError("--minutes: expected without --steps")
     if minutes is not None and not 0 < minutes < math.inf:
         raise InputError(f"--minutes {minutes:g}: expected a number above 0")
     _checked("--strategy", strategy, STRATEGIES)
+    if nodes > 1 and not dry_run:
+        _check_nodes(nodes)
     _checked("--pooling", pooling, (None, "mean", "cls"))
     # Fabric starts this command again in each further process; the first one speaks for all.
     first = all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK"))
@@ -174,6 +202,8 @@ def train(
     _checked("--precision", precision, get_args(Precision))
     if threads is not None:
         torch.set_num_threads(threads)
+    # A time budget has no evaluations yet to have patience with.
+    planned_later = minutes is not None and evaluate_every is None
     if resume is not None:
         run = read_run(resume)
         if devices * nodes != run.processes:
@@ -209,7 +239,7 @@ def train(
                 "seconds": None if minutes is None else 60 * minutes,
                 "learning_rate": learning_rate,
                 "evaluate_every": evaluate_every,
-                "patience": patience,
+                "patience": None if planned_later else patience,
                 "precision": precision,
                 "threads": threads or max(1, torch.get_num_threads() // devices),
                 "seed": seed,
@@ -222,16 +252,18 @@ def train(
     training = Training(run, chosen)
     fabric.launch()
     if run.training.seconds is not None:
-        training.settle()
+        training.settle(patience=patience)
         training.run = fabric.broadcast(training.run)
     folder = resume or out
-    if out is not None and fabric.is_global_zero:
-        _clear(out)
-    fabric.barrier()
     total = training.run.training.steps
     assert total is not None
     left = total - (finished_steps(resume) if resume is not None else 0)
-    with _saying_how_to_go_on(folder, fabric.is_global_zero), _progress(fabric, left) as advance:
+    with (
+        _replacing(out if fabric.is_global_zero else None),
+        _saying_how_to_go_on(folder, fabric.is_global_zero),
+        _progress(fabric, left) as advance,
+    ):
+        fabric.barrier()
         trained = training.fit(folder, fabric=fabric, progress=advance)
     if fabric.is_global_zero:
         _show_trained(training, trained, folder, as_json)
@@ -263,7 +295,7 @@ def evaluate(
     """
     _checked("--split", split, ("train", "validation", "test"))
     _check_picture(picture, force)
-    from workingpapers.adamra.classify import assess, load_run, read_labelled
+    from workingpapers.adamra.classify import assess, check_examples, load_run, read_labelled
 
     config, model = load_run(run, console.choose_device(device))
     if data is not None:
@@ -271,6 +303,7 @@ def evaluate(
         found = found.take(_first(len(found), examples))
     else:
         found = _own_examples(config, cast("Split", split), examples)
+    check_examples(config, data or config.data or config.task, split, found)
     with console.progress("evaluating", math.ceil(len(found) / config.evaluation_batch)) as advance:
         scores, predicted = assess(model, found, config.evaluation_batch, advance)
     if picture is not None:
@@ -279,7 +312,12 @@ def evaluate(
     majority = max(row["examples"] for row in rows) / len(found)
     if as_json:
         console.print_json(
-            {"examples": len(found), **scores, "majority_class": majority, "classes": rows}
+            {
+                "examples": len(found),
+                **{name: _finite(value) for name, value in scores.items()},
+                "majority_class": majority,
+                "classes": rows,
+            }
         )
         return
     console.out.print(
@@ -573,24 +611,81 @@ def _check_out(out: Path, force: bool) -> None:
     if out.is_dir() and any(out.iterdir()):
         if not (out / "run.json").is_file():
             raise InputError(f"--out {out}: the folder is not empty and holds no run")
+        _check_run(out)
         if not force:
             raise InputError(
                 f"--out {out}: holds a run; --resume goes on with it, --force replaces it"
             )
-    parent = next(folder for folder in out.absolute().parents if folder.exists())
-    if not os.access(parent, os.W_OK):
-        raise InputError(f"--out {out}: cannot write into {parent}")
+    nearest = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise InputError(f"--out {out}: expected a folder, {nearest} is a file")
+    if not os.access(nearest, os.W_OK):
+        raise InputError(f"--out {out}: cannot write into {nearest}")
 
 
-def _clear(out: Path) -> None:
-    """Remove the run that --force replaces, and nothing else."""
-    if not (out / "run.json").is_file():
+def _check_run(out: Path) -> None:
+    """InputError where a folder with a run.json holds another program's, or files not a run's."""
+    from workingpapers.adamra.classify import read_run
+
+    try:
+        read_run(out)
+    except InputError as error:
+        raise InputError(f"--out {out}: not replaced, {error}") from None
+    for name, ours in _OUR_FOLDERS.items():
+        folder = out / name
+        for path in sorted(folder.rglob("*")):
+            inside = path.relative_to(folder).as_posix()
+            if not path.is_dir() and not re.fullmatch(ours, inside):
+                raise InputError(f"--out {out}: not replaced, {path} is no part of the run there")
+
+
+@contextmanager
+def _replacing(out: Path | None) -> Iterator[None]:
+    """Set the run that is in a folder aside; put it back if the new one fails.
+
+    It is dropped when the new one has ended, or was interrupted and can be resumed.
+    """
+    if out is None or not (out / "run.json").is_file():
+        yield
         return
-    for name in _OUR_FOLDERS:
-        shutil.rmtree(out / name, ignore_errors=True)
-    # Last run.json, by which the folder is known to be ours.
-    for name in reversed(_OUR_FILES):
-        (out / name).unlink(missing_ok=True)
+    from workingpapers.adamra.classify import finished_steps
+    from workingpapers.foundation.training import DivergedError
+
+    # Inside, where moving is but renaming; a killed process leaves the old run there.
+    aside = Path(tempfile.mkdtemp(dir=out, prefix=".replaced-"))
+    _move_run(out, aside)
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, DivergedError) or not finished_steps(out):
+            failed = Path(tempfile.mkdtemp(dir=out, prefix=".failed-"))
+            _move_run(out, failed)
+            _move_run(aside, out)
+            shutil.rmtree(failed)
+        shutil.rmtree(aside)
+        raise
+    shutil.rmtree(aside)
+
+
+def _move_run(source: Path, target: Path) -> None:
+    # Last run.json, by which a folder is known to hold a run.
+    for name in (*_OUR_FOLDERS, *reversed(_OUR_FILES)):
+        if (source / name).exists():
+            (source / name).rename(target / name)
+
+
+def _check_nodes(nodes: int) -> None:
+    """InputError where the processes of several machines could not find each other."""
+    if {"TORCHELASTIC_RUN_ID", "SLURM_JOB_ID"} & set(os.environ):
+        # Started by torchrun or Slurm, which know.
+        return
+    needed = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK")
+    missing = [name for name in needed if name not in os.environ]
+    if missing:
+        raise InputError(
+            f"--nodes {nodes}: expected the environment variables {', '.join(needed)} on each "
+            f"machine; not set: {', '.join(missing)}"
+        )
 
 
 def _fabric(device: str, devices: int, nodes: int, strategy: str, precision: Any) -> Any:
@@ -625,7 +720,9 @@ def _saying_how_to_go_on(folder: Path | None, first: bool) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        if folder is not None and first:
+        from workingpapers.adamra.classify import finished_steps
+
+        if folder is not None and first and finished_steps(folder):
             console.err.print(
                 f"saved: workingpapers adamra train --resume {shlex.quote(str(folder))} goes on",
                 markup=False,
@@ -642,7 +739,8 @@ def _estimate(run: "RunConfig", device: str) -> "Estimate":
     held = 64 if run.validation_examples is None else min(run.validation_examples, 64)
     wanted = run.train_examples
     some = max(few, 16) if wanted is None else min(wanted, max(few, 16))
-    training = Training(replace(run, train_examples=some, validation_examples=held), device)
+    few_of_them = replace(run, train_examples=some, validation_examples=held, examples_sha256=None)
+    training = Training(few_of_them, device)
     estimate = training.settle(repeats=3, most=few)
     count = wanted
     if count is None or not isinstance(training.task, GeneratedTask):
@@ -760,7 +858,12 @@ def _sequence(
         return found.tokens[example - 1]
     assert what is not None
     path = Path(what)
-    if what and len(what) < 256 and path.exists():
+    try:
+        is_file = bool(what) and path.exists()
+    except (OSError, ValueError):
+        # Too long for a name, or with signs that none may have: a text.
+        is_file = False
+    if is_file:
         return read_sequences(config, path)[1][0]
     if config.encoder.pair:
         raise InputError(f"{what[:40]}: expected a file of pairs, with columns text1 and text2")
@@ -946,11 +1049,14 @@ def _checked(option: str, value: str | None, choices: Sequence[str | None]) -> N
 
 def _numbers(option: str, text: str) -> tuple[int, ...]:
     try:
-        return tuple(int(part) for part in text.split(","))
+        numbers = tuple(int(part) for part in text.split(","))
     except ValueError:
         raise InputError(
             f"{option} {text}: expected whole numbers with commas between them"
         ) from None
+    if max(numbers) > LARGEST_NUMBER:
+        raise InputError(f"{option} {text}: expected numbers of at most {LARGEST_NUMBER}")
+    return numbers
 
 
 def _check_picture(picture: Path | None, force: bool) -> None:

@@ -35,7 +35,7 @@ def documents(path: Path, *, text: str = "text", label: str | None = None) -> It
     text in the column or field `text` and its class, if asked for, in `label`. All are UTF-8.
 
     Raises InputError, in one line that names the file and the line, for a document without text,
-    a row without class, and whatever cannot be read.
+    a row without class, half a character (a lone surrogate), and whatever cannot be read.
     """
     if path.is_dir():
         yield from _of_folder(path)
@@ -81,7 +81,7 @@ def _of_folder(folder: Path) -> Iterator[Document]:
     if not files:
         raise InputError(f"{folder}: expected .txt files in it or in its sub folders, found none")
     for file, name in files:
-        yield _of_file(file, name)
+        yield _of_file(file, None if name is None else _whole(name, f"{folder}: the name {name!a}"))
 
 
 def _of_file(path: Path, label: str | None) -> Document:
@@ -136,7 +136,7 @@ def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             continue
         try:
             row = json.loads(content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{path}: line {line}: not valid JSON ({error})") from error
         if not isinstance(row, dict):
             raise InputError(f"{path}: line {line}: expected an object, found {type(row).__name__}")
@@ -149,10 +149,23 @@ def _field(row: dict[str, Any], name: str, where: str) -> str:
         raise InputError(f"{where}: no column {name!r}; it has {listed(list(row))}")
     value = row[name]
     if isinstance(value, str):
-        return value
+        return _whole(value, f"{where}: {name!r}")
     if isinstance(value, bool | int | float):
         return json.dumps(value)
     raise InputError(f"{where}: expected text in {name!r}, found {type(value).__name__}")
+
+
+def _whole(text: str, where: str) -> str:
+    """The text; InputError for half a character, which JSON and names of files may hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        half = ord(text[error.start])
+        raise InputError(
+            f"{where}: expected text that UTF-8 can hold, found the lone surrogate U+{half:04X} "
+            f"at character {error.start + 1}"
+        ) from None
+    return text
 
 
 def split(
@@ -286,8 +299,11 @@ class Bytes:
     padding = 0
 
     def encode(self, text: str, length: int | None = None) -> UInt16[np.ndarray, " tokens"]:
-        """The tokens of a text's UTF-8 bytes, at most `length`, cut before a broken character."""
-        data = text.encode()
+        """The tokens of a text's UTF-8 bytes, at most `length`, cut before a broken character.
+
+        InputError for a lone surrogate.
+        """
+        data = _whole(text, "text").encode()
         if length is not None and len(data) > length:
             data = data[:length].decode(errors="ignore").encode()
         return np.frombuffer(data, dtype=np.uint8).astype(np.uint16) + np.uint16(1)

@@ -92,6 +92,8 @@ class TrainConfig:
         for name in ("warmup", "weight_decay", "seed"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"{name} {getattr(self, name)}: expected at least 0")
+        if self.seed >= 2**63:
+            raise InputError(f"seed {self.seed}: expected a number below 2**63")
         if self.patience is not None and self.evaluate_every is None:
             raise InputError("patience: expected together with evaluate_every")
         if not all(0 <= beta < 1 for beta in self.betas):
