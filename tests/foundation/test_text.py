@@ -105,7 +105,7 @@ BAD_FILES = [
     ("csv.gz", b"text", "not a readable gzip file (Not a gzipped file (b'te'))"),
     (
         "csv.gz",
-        gzip.compress(b"text" * 99)[:-9],
+        gzip.compress(b"text" * 99, mtime=0)[:-9],
         "not a readable gzip file (Compressed file ended before the end-of-stream marker was "
         "reached)",
     ),
