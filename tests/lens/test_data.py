@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from workingpapers.foundation import packages
 from workingpapers.foundation.errors import InputError, MissingPackageError
 from workingpapers.foundation.tables import DataTable
 from workingpapers.lens import data
@@ -204,7 +205,7 @@ def test_data_packages_are_not_imported() -> None:
 def test_a_missing_data_package_is_answered_by_the_command_that_brings_it(
     monkeypatch: pytest.MonkeyPatch, call: object, package: str, command: str
 ) -> None:
-    monkeypatch.setattr(data, "find_spec", lambda name: None)
+    monkeypatch.setattr(packages, "find_spec", lambda name: None)
     with pytest.raises(MissingPackageError) as error:
         call()  # type: ignore[operator]
     name = package.replace("_", "-")
