@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from workingpapers.adamra.encoder import AdaMRAEncoder
-from workingpapers.adamra.experiment import CLAIMS, EXPERIMENT, LARGE, SMALL
+from workingpapers.adamra.experiment import CLAIMS, EXPERIMENT
 from workingpapers.adamra.measurements import (
     VARIANTS,
     IdentityTask,
@@ -80,5 +80,4 @@ def test_only_the_two_numbers_known_of_the_paper_stand_in_its_column() -> None:
 
 def test_a_third_of_the_papers_claims_are_judged_at_quick() -> None:
     paper = [claim for claim in EXPERIMENT.claims if claim.kind == "paper"]
-    assert 3 * sum(claim.scale == "quick" for claim in paper) >= len(paper) - 5
-    assert SMALL["steps"] * SMALL["batch"] > LARGE["steps"] * LARGE["batch"]
+    assert 3 * sum(claim.scale == "quick" for claim in paper) >= len(paper)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from workingpapers.foundation import parallel
+from workingpapers.foundation import memory
 from workingpapers.foundation.errors import InputError, MissingPackageError, TaskError
 from workingpapers.foundation.parallel import Outcome, map_tasks, run_in_process
 
@@ -290,8 +290,8 @@ def test_peak_memory_is_none_where_it_cannot_be_measured(monkeypatch: pytest.Mon
         raise PermissionError
 
     monkeypatch.setattr(Path, "write_text", forbidden)
-    assert parallel._watch_memory() is None
-    assert parallel._peak_since(None) is None
+    assert memory.watch_memory() is None
+    assert memory.peak_since(None) is None
 
 
 def learn_a_little(task: Task) -> dict[str, Any]:

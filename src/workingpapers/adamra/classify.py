@@ -27,7 +27,7 @@ from workingpapers import __version__
 from workingpapers.adamra import listops
 from workingpapers.adamra.baselines import baselines
 from workingpapers.adamra.encoder import AdaMRAEncoder, EncoderConfig
-from workingpapers.adamra.protocols import PROTOCOLS, Protocol, protocol_for
+from workingpapers.adamra.protocols import protocol_for
 from workingpapers.adamra.tasks import TASKS, Examples, LongRangeTask, Split, open_task
 from workingpapers.foundation.checkpoints import check_target, decode
 from workingpapers.foundation.console import write_atomically
@@ -42,34 +42,6 @@ from workingpapers.foundation.training import (
     fit,
     step_seconds,
 )
-
-__all__ = [
-    "PROTOCOLS",
-    "Batches",
-    "Estimate",
-    "Protocol",
-    "RunConfig",
-    "Trained",
-    "Training",
-    "assess",
-    "check_examples",
-    "classification_loss",
-    "encode_text",
-    "evaluate",
-    "finished_steps",
-    "load_run",
-    "make_run",
-    "picture_of",
-    "pieces",
-    "predict",
-    "protocol_for",
-    "read_labelled",
-    "read_run",
-    "read_sequences",
-    "resolutions",
-    "settings_of",
-    "train",
-]
 
 HELD_OUT_SEED = 0
 """Of validation and test examples: the same for all runs, so that they can be compared."""

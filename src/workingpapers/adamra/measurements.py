@@ -24,10 +24,9 @@ from workingpapers.adamra.scaling import (
     Comparison,
     measure_pairs,
     measure_scaling,
-    peak_memory_mb,
-    return_free_memory,
 )
 from workingpapers.adamra.tasks import Examples, LongRangeTask, open_task
+from workingpapers.foundation.memory import peak_since, return_free_memory, watch_memory
 from workingpapers.foundation.training import TrainConfig, count_parameters, fit
 
 Record = dict[str, Any]
@@ -160,7 +159,7 @@ def train_variant(task: VariantTask) -> Record:
             shares.append(_shares(model))
 
     return_free_memory()
-    memory = peak_memory_mb(reset=True)
+    before_fit = watch_memory()
     started = time.process_time()
     history = fit(
         model,
@@ -176,7 +175,7 @@ def train_variant(task: VariantTask) -> Record:
         after_update=note_shares,
     )
     seconds = time.process_time() - started
-    memory = peak_memory_mb() - memory
+    memory = peak_since(before_fit)
     correct = predict(model, test.tokens).argmax(1) == test.labels
     after = _choices(model, test)
     return {

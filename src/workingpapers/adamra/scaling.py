@@ -5,12 +5,10 @@ memory is its alone; processes that are compared take their steps in turn, so th
 the machine falls on all of them.
 """
 
-import ctypes
 import json
 import math
 import os
 import queue
-import re
 import signal
 import statistics
 import subprocess
@@ -20,10 +18,10 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from workingpapers.foundation.errors import InputError
+from workingpapers.foundation.memory import peak_since, return_free_memory, watch_memory
 
 WARM_UP_LENGTH = 128
 """Tokens of the step before the first measured one: it loads code, and hardly takes memory."""
@@ -330,7 +328,7 @@ def _serve(point: _Point) -> None:
         return_free_memory()
         while True:
             requests.get()
-            before = peak_memory_mb(reset=True)
+            before = watch_memory()
             # An alarm that nobody handles ends the process, even in compiled code.
             signal.setitimer(signal.ITIMER_REAL, point.limit)
             cpu, wall = time.process_time(), time.perf_counter()
@@ -338,7 +336,8 @@ def _serve(point: _Point) -> None:
             cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
             signal.setitimer(signal.ITIMER_REAL, 0)
             numbers = {"cpu": cpu, "wall": wall, "gradients_mb": gradients_mb}
-            numbers["peak_mb"] = peak_memory_mb() - before
+            peak = peak_since(before)
+            numbers["peak_mb"] = math.nan if peak is None else peak
             channel.write(json.dumps(numbers) + "\n")
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
@@ -367,25 +366,6 @@ def _prepare(point: _Point) -> tuple[Callable[[], None], float]:
     step(min(point.length, WARM_UP_LENGTH))
     size = sum(parameter.nbytes for parameter in layer.parameters()) if point.backward else 0
     return step, size / 2**20
-
-
-def return_free_memory() -> None:
-    """Give what was freed back to the system, so that the first step's own memory is counted."""
-    # Only glibc's allocator has, and needs, this.
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
-
-
-def peak_memory_mb(*, reset: bool = False) -> float:
-    """Peak of this process's resident memory in MiB, by request since now; NaN if unknown."""
-    try:
-        if reset:
-            Path("/proc/self/clear_refs").write_text("5")
-        status = Path("/proc/self/status").read_text()
-    except OSError:
-        return math.nan
-    found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
-    return int(found[1]) / 1024 if found else math.nan
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ import ctypes
 import multiprocessing
 import os
 import pickle
-import re
 import secrets
 import signal
 import sys
@@ -19,11 +18,11 @@ from importlib.util import find_spec
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
 from workingpapers.foundation.console import progress
 from workingpapers.foundation.errors import InputError, TaskError, missing_package
+from workingpapers.foundation.memory import peak_since, watch_memory
 
 Engine = Literal["local", "ray"]
 
@@ -452,32 +451,11 @@ def _perform(payload: bytes) -> bytes:
     try:
         # Imports the function's module, which is no part of the task's cost.
         function, task = pickle.loads(payload)
-        before = _watch_memory()
+        before = watch_memory()
         start = time.perf_counter()
         result = function(task)
         seconds = time.perf_counter() - start
-        return pickle.dumps(Outcome(result, seconds, _peak_since(before)))
+        return pickle.dumps(Outcome(result, seconds, peak_since(before)))
     except BaseException as error:
         trace = "".join(traceback.format_exception(error))
         return pickle.dumps(_Raised(type(error).__name__, str(error), trace))
-
-
-def _watch_memory() -> int | None:
-    """Set the peak of resident memory back to its present value; that value in KiB."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-        return _memory("VmRSS")
-    except OSError:
-        return None
-
-
-def _peak_since(before: int | None) -> float | None:
-    return None if before is None else max(0, _memory("VmHWM") - before) / 1024
-
-
-def _memory(field: str) -> int:
-    """A field of this process's status, in KiB."""
-    found = re.search(rf"^{field}:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.M)
-    if found is None:
-        raise OSError(f"/proc/self/status has no {field}")
-    return int(found[1])

@@ -170,7 +170,7 @@ def fit(
         raise InputError("model: expected parameters that training may change, found none")
     with _threads(config.threads):
         run = _Run(None if folder is None else Path(folder), config, fabric)
-        config = run.settle(lambda: step_seconds(model, loss, batches, config, groups=groups))
+        config = run.settle(lambda: step_seconds(model, loss, batches, config))
         optimizer = _optimizer(model, config, groups)
         wrapped, optimizer = fabric.setup(model, optimizer)
         run.restore(model, optimizer, state)
@@ -208,13 +208,9 @@ def step_seconds(
     batches: Callable[[int], Any],
     config: TrainConfig,
     *,
-    groups: Iterable[dict[str, Any]] | None = None,
     repeats: int = TIMED_STEPS,
 ) -> float:
-    """Median wall seconds of an update, measured on a copy of the model; nothing is changed.
-
-    The model's own parameter groups cannot be copied: with `groups` the copy has one.
-    """
+    """Median wall seconds of an update, measured on a copy of the model; nothing is changed."""
     twin = copy.deepcopy(model)
     fabric = Fabric(accelerator="cpu", devices=1, precision=config.precision)
     if next(twin.parameters()).is_cuda:
@@ -262,8 +258,8 @@ def _update(
             value, named = result if isinstance(result, tuple) else (result, {})
             fabric.backward(value / config.accumulate)
         total += float(value.detach()) / config.accumulate
-        for name, number_of in named.items():
-            numbers[name] = numbers.get(name, 0.0) + float(number_of) / config.accumulate
+        for name, logged in named.items():
+            numbers[name] = numbers.get(name, 0.0) + float(logged) / config.accumulate
     taken = [name for name in numbers if name in _OWN_COLUMNS]
     if taken:
         raise InputError(f"loss: the name {taken[0]!r} of a number to log is the loop's own")
@@ -332,7 +328,10 @@ class _Run:
     def settle(self, timed: Callable[[], float]) -> TrainConfig:
         """The configuration with its steps; InputError where the folder holds another run."""
         config = self.history.config
-        wanted = {"config": json.loads(json.dumps(asdict(config))), "threads": _thread_count()}
+        wanted = {
+            "config": json.loads(json.dumps(asdict(config))),
+            "threads": torch.get_num_threads(),
+        }
         path = self.folder / "training_state" / "settings.json" if self.folder else None
         if path is not None and path.is_file():
             try:
@@ -360,7 +359,6 @@ class _Run:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_atomically(path, json.dumps({**wanted, "steps": steps}, indent=2) + "\n")
         self.fabric.barrier()
-        # Not through the constructor's check of steps against seconds: both are known by now.
         self.history.config = replace(config, steps=steps, seconds=None)
         return self.history.config
 
@@ -501,14 +499,10 @@ def _read_rows(path: Path) -> list[dict[str, float]]:
     return rows
 
 
-def _thread_count() -> int:
-    return torch.get_num_threads()
-
-
 @contextmanager
 def _threads(count: int | None) -> Iterator[None]:
     """PyTorch with `count` threads, and as before afterwards."""
-    before = _thread_count()
+    before = torch.get_num_threads()
     if count is not None:
         torch.set_num_threads(count)
     try:

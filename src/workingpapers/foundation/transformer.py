@@ -182,38 +182,25 @@ class Attention(nn.Module):
         if cache is not None:
             k, v = cache.append(k, v)
         queries, keys = q.shape[2], k.shape[2]
-        visible = mask[:, None, None] if mask is not None else None
-        plain = mask is None and bias is None
-        if self.causal and not (plain and queries == keys):
-            # A cache holds tokens before the queries: the last query sees all keys.
-            past = torch.ones(queries, keys, dtype=torch.bool, device=x.device)
-            past = past.tril(keys - queries)
-            visible = past if visible is None else visible & past
         grouped = self.kv_heads < self.heads
-        if plain and (not self.causal or queries == keys):
+        if mask is None and bias is None and (not self.causal or queries == keys):
             y = scaled_dot_product_attention(q, k, v, is_causal=self.causal, enable_gqa=grouped)
-        else:
-            scores = _score_bias(visible, bias, q)
-            y = scaled_dot_product_attention(q, k, v, attn_mask=scores, enable_gqa=grouped)
-            if mask is not None:
-                seen = visible.any(-1, keepdim=True) if visible is not None else None
-                y = y.masked_fill(~seen, 0) if seen is not None else y
+            return self.output(y.transpose(1, 2).flatten(2))
+        visible = torch.ones(1, 1, queries, keys, dtype=torch.bool, device=x.device)
+        if self.causal:
+            # A cache holds tokens before the queries: the last query sees all keys.
+            visible = visible.tril(keys - queries)
+        if mask is not None:
+            visible = visible & mask[:, None, None]
+        # Not -inf: a row that sees nothing must not become NaN.
+        scores = q.new_zeros(()) if bias is None else bias
+        scores = torch.where(visible, scores, torch.finfo(q.dtype).min)
+        y = scaled_dot_product_attention(q, k, v, attn_mask=scores, enable_gqa=grouped)
+        y = y.masked_fill(~visible.any(-1, keepdim=True), 0)
         return self.output(y.transpose(1, 2).flatten(2))
 
     def _split(self, x: Float[Tensor, "batch n _"], heads: int) -> Float[Tensor, "batch _ n width"]:
         return x.unflatten(-1, (heads, self.width)).transpose(1, 2)
-
-
-def _score_bias(
-    visible: Bool[Tensor, "..."] | None, bias: Float[Tensor, "..."] | None, like: Tensor
-) -> Tensor | None:
-    """What is added to the scores: `bias`, and the least number where a key may not be seen."""
-    if visible is None:
-        return bias
-    if bias is None:
-        bias = like.new_zeros(())
-    # Not -inf: a row that sees nothing must not become NaN.
-    return torch.where(visible, bias, torch.finfo(like.dtype).min)
 
 
 def _rotate(
