@@ -5,6 +5,7 @@ memory is its alone; processes that are compared take their steps in turn, so th
 the machine falls on all of them.
 """
 
+import itertools
 import json
 import math
 import os
@@ -23,6 +24,8 @@ from typing import Any
 from workingpapers.foundation.errors import InputError
 from workingpapers.foundation.memory import peak_since, return_free_memory, watch_memory
 
+LEAST_TURN = 0.3
+"""Seconds of a turn: shorter steps are repeated, and their mean is the turn's measurement."""
 WARM_UP_LENGTH = 128
 """Tokens of the step before the first measured one: it loads code, and hardly takes memory."""
 
@@ -229,12 +232,14 @@ def _take_turns(
     failure = ""
     try:
         for point, record in zip(points, records, strict=True):
+            # All at once, so that what they import overlaps.
+            running.append((_start(point), point, record))
+        for process, point, record in running:
             if growing and failure:
                 record.failed = f"not tried: {failure}"
                 continue
             tell(f"{point.name}, {point.length} tokens: warm-up")
-            running.append((_start(point), point, record))
-            answer = _ask(*running[-1])
+            answer = _ask(process, point, record)
             if record.failed:
                 failure = f"{record.failed} at {point.length} tokens"
             else:
@@ -326,16 +331,21 @@ def _serve(point: _Point) -> None:
     try:
         step, gradients_mb = _prepare(point)
         return_free_memory()
-        while True:
+        for turns in itertools.count():
             requests.get()
             before = watch_memory()
-            # An alarm that nobody handles ends the process, even in compiled code.
-            signal.setitimer(signal.ITIMER_REAL, point.limit)
-            cpu, wall = time.process_time(), time.perf_counter()
-            step()
-            cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            numbers = {"cpu": cpu, "wall": wall, "gradients_mb": gradients_mb}
+            steps, cpu, wall = 0, time.process_time(), time.perf_counter()
+            while steps == 0 or (turns and time.perf_counter() - wall < LEAST_TURN):
+                # An alarm that nobody handles ends the process, even in compiled code.
+                signal.setitimer(signal.ITIMER_REAL, point.limit)
+                step()
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                steps += 1
+            numbers = {
+                "cpu": (time.process_time() - cpu) / steps,
+                "wall": (time.perf_counter() - wall) / steps,
+                "gradients_mb": gradients_mb,
+            }
             peak = peak_since(before)
             numbers["peak_mb"] = math.nan if peak is None else peak
             channel.write(json.dumps(numbers) + "\n")
