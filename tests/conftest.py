@@ -2,6 +2,9 @@
 
 import os
 import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import jaxtyping
 import pytest
@@ -61,3 +64,22 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.line(f"{where}: {why}")
     for where, why in _unknown(skips):
         terminalreporter.line(f"ERROR {where}: a skip that tests/conftest.py does not know: {why}")
+
+
+@pytest.fixture
+def run_command(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., tuple[int, str, str]]:
+    """Run `workingpapers ...` in tmp_path and in this process; exit code, stdout and stderr."""
+    from workingpapers.cli import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["workingpapers", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        return int(ended.value.code or 0), captured.out, captured.err
+
+    return run

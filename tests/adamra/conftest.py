@@ -1,5 +1,7 @@
 """One thread, and the command line called in this process."""
 
+from functools import partial
+
 import pytest
 
 
@@ -11,19 +13,6 @@ def one_thread():
 
 
 @pytest.fixture
-def command(capsys, monkeypatch, tmp_path):
+def command(run_command):
     """Run `workingpapers adamra ...` in tmp_path; gives exit code, stdout and stderr."""
-    import sys
-
-    from workingpapers.cli import main
-
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["workingpapers", "adamra", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        return int(ended.value.code or 0), captured.out, captured.err
-
-    return run
+    return partial(run_command, "adamra")

@@ -14,20 +14,16 @@ from hypothesis import strategies as st
 
 from workingpapers.adamra.classify import (
     Batches,
-    RunConfig,
     Training,
     classification_loss,
     encode_text,
     evaluate,
-    finished_steps,
-    load_run,
     make_run,
     model_card,
     picture_of,
     pieces,
     predict,
     read_labelled,
-    read_run,
     read_sequences,
     resolutions,
     settings_of,
@@ -35,6 +31,7 @@ from workingpapers.adamra.classify import (
 )
 from workingpapers.adamra.encoder import AdaMRAEncoder, EncoderConfig
 from workingpapers.adamra.protocols import PROTOCOLS, protocol_for
+from workingpapers.adamra.runs import RunConfig, finished_steps, load_run, read_run
 from workingpapers.adamra.tasks import TASKS, Examples
 from workingpapers.foundation.errors import InputError
 from workingpapers.foundation.training import DivergedError

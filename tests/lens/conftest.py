@@ -1,5 +1,6 @@
 """Small models fitted once, and the command line called in this process."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,22 +37,9 @@ def rule_model():
 
 
 @pytest.fixture
-def command(capsys, monkeypatch, tmp_path):
+def command(run_command):
     """Run `workingpapers lens ...` in tmp_path; gives exit code, stdout and stderr."""
-    import sys
-
-    from workingpapers.cli import main
-
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["workingpapers", "lens", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        return int(ended.value.code or 0), captured.out, captured.err
-
-    return run
+    return partial(run_command, "lens")
 
 
 TABLE = "age,smoker,colour,ill\n" + "".join(

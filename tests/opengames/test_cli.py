@@ -5,6 +5,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -46,21 +47,10 @@ CRACK = "monitor=Work,take1=Crack,take2=Crack,take3=Crack"
 
 
 @pytest.fixture
-def command(capsys, monkeypatch, tmp_path):
+def command(run_command, tmp_path):
     """Run `workingpapers opengames ...` in tmp_path; gives exit code, stdout and stderr."""
-    from workingpapers.cli import main
-
-    monkeypatch.chdir(tmp_path)
     (tmp_path / "canal.py").write_text(CANAL)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["workingpapers", "opengames", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        return int(ended.value.code or 0), captured.out, captured.err
-
-    return run
+    return partial(run_command, "opengames")
 
 
 def as_json(result):

@@ -1,20 +1,13 @@
-"""Train, evaluate and ask a classifier of long sequences: what lies between a task and a model.
-
-The folder of a run holds run.json (what is trained, on what), log.csv, evaluations.csv and
-training_state/ (see `foundation.training.fit`), and when training has ended README.md (the model
-card) and model/ (see `AdaMRAEncoder.from_pretrained`).
-"""
+"""Train, evaluate and ask a classifier of long sequences: what lies between a task and a model."""
 
 import hashlib
-import json
 import math
-import shlex
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,8 +21,13 @@ from workingpapers.adamra import listops
 from workingpapers.adamra.baselines import baselines
 from workingpapers.adamra.encoder import AdaMRAEncoder, EncoderConfig
 from workingpapers.adamra.protocols import protocol_for
+from workingpapers.adamra.runs import (
+    Kind,
+    RunConfig,
+    check_same_examples,
+    claim_run,
+)
 from workingpapers.adamra.tasks import TASKS, Examples, LongRangeTask, Split, open_task
-from workingpapers.foundation.checkpoints import check_target, decode
 from workingpapers.foundation.console import write_atomically
 from workingpapers.foundation.errors import InputError, missing_package
 from workingpapers.foundation.text import Bytes, documents
@@ -46,8 +44,6 @@ from workingpapers.foundation.training import (
 HELD_OUT_SEED = 0
 """Of validation and test examples: the same for all runs, so that they can be compared."""
 
-LARGEST_SEED = 2**31 - 1
-
 BASELINE_EXAMPLES = 5_000
 """The most training examples that shallow baselines are fitted to."""
 
@@ -59,91 +55,6 @@ COARSE_RATES = (4, 16, 32)
 
 EVALUATED_SHARE = 0.25
 """The most of a time budget that evaluations may take, the last one apart."""
-
-TOKENS_AT_ONCE = 1 << 16
-"""Evaluation reads about so many tokens at a time, at most 64 sequences."""
-
-Kind = Literal["symbols", "pixels", "bytes"]
-
-
-@dataclass(frozen=True)
-class RunConfig:
-    """What is trained, and on what; kept as run.json. InputError for impossible values."""
-
-    task: str
-    """A name of TASKS, or the path of a user's own labelled texts."""
-    data: str | None
-    """Where the public files of a named task lie; None: it is generated or embedded."""
-    text: str | None
-    """Column of a user's own texts, and of their classes; None: they have these names."""
-    label: str | None
-    trust: bool
-    """Whether pickles of CIFAR-10 are read."""
-    classes: tuple[str, ...]
-    kind: Kind
-    """What a token is: a symbol of ListOps, a pixel, or a byte."""
-    encoder: EncoderConfig
-    training: TrainConfig
-    batch: int
-    """Sequences (pairs, in a task of pairs) that a process reads an update."""
-    processes: int
-    train_examples: int | None
-    """None: all there are; so too for the others."""
-    validation_examples: int | None
-    test_examples: int | None
-    examples_sha256: str | None = field(default=None, compare=False)
-    """Of the examples it is trained and validated on, so that it goes on with no others."""
-
-    def __post_init__(self) -> None:
-        for name in (
-            "batch",
-            "processes",
-            "train_examples",
-            "validation_examples",
-            "test_examples",
-        ):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"{name} {value}: expected at least 1")
-        if self.seed > LARGEST_SEED:
-            raise InputError(f"seed {self.seed}: expected at most {LARGEST_SEED}")
-        if len(self.classes) != self.encoder.classes:
-            raise InputError(
-                f"encoder.classes {self.encoder.classes}: expected {len(self.classes)}, the number "
-                "of classes"
-            )
-        if self.kind == "bytes" and self.encoder.vocabulary != Bytes.vocabulary:
-            raise InputError(
-                f"encoder.vocabulary {self.encoder.vocabulary}: expected {Bytes.vocabulary}"
-            )
-
-    @property
-    def seed(self) -> int:
-        """Of the weights, of the training examples and their order, and of dropout."""
-        return self.training.seed
-
-    @property
-    def evaluation_batch(self) -> int:
-        """Sequences that evaluation reads at a time."""
-        return max(self.batch, min(64, TOKENS_AT_ONCE // self.encoder.length))
-
-    def open_task(self) -> LongRangeTask:
-        """The task; InputError where its files are gone or have other classes than they had."""
-        own = self.task not in TASKS
-        task = open_task(
-            self.task,
-            None if self.data is None else Path(self.data),
-            length=None if self.kind == "pixels" else self.encoder.length,
-            text=self.text if own else None,
-            label=self.label if own else None,
-            trust=self.trust,
-        )
-        if task.class_names != self.classes:
-            raise InputError(
-                f"{self.data or self.task}: the run knows the classes {', '.join(self.classes)}; "
-                f"found {', '.join(task.class_names)}"
-            )
-        return task
 
 
 def make_run(
@@ -336,7 +247,7 @@ class Training:
         for split, found in (("train", self.examples), ("validation", self.validation)):
             check_examples(run, run.data or run.task, split, found)
         digest = _digest(self.examples, self.validation)
-        _check_same_examples(run, digest)
+        check_same_examples(run, digest)
         self.run = replace(run, examples_sha256=digest)
         self.batches = Batches(self.examples, run.batch, run.seed)
         with torch.random.fork_rng():
@@ -414,7 +325,7 @@ class Training:
                 f"with; found {fabric.world_size}"
             )
         if folder is not None and fabric.is_global_zero:
-            _claim(folder, self.run)
+            claim_run(folder, self.run)
         history = fit(
             self.model,
             classification_loss,
@@ -493,14 +404,6 @@ def check_examples(run: RunConfig, where: str | Path, split: str, examples: Exam
         raise InputError(
             f"--length {run.encoder.length}: expected more, it cuts all sequences of the split "
             f"{split} of {where} to nothing"
-        )
-
-
-def _check_same_examples(run: RunConfig, digest: str | None) -> None:
-    if run.examples_sha256 not in (None, digest):
-        raise InputError(
-            f"{run.data or run.task}: the examples are not those that the run was begun with; "
-            "expected the same, or a new run"
         )
 
 
@@ -798,69 +701,6 @@ def picture_of(run: RunConfig, tokens: Integer[np.ndarray, " length"]) -> UInt8[
 
 
 # ---- the folder of a run
-
-
-def read_run(folder: Path) -> RunConfig:
-    """What run.json says; InputError names the folder or file at fault."""
-    path = folder / "run.json"
-    if not path.is_file():
-        found = "a file" if folder.is_file() else "none" if folder.is_dir() else "nothing"
-        raise InputError(
-            f"{folder}: expected the folder of a run, with its run.json, found {found}"
-        )
-    try:
-        return decode(RunConfig, json.loads(path.read_text(encoding="utf-8")), "")
-    except (ValueError, RecursionError) as error:
-        reason = str(error).removeprefix(": ")
-        raise InputError(f"{path}: not the configuration of a run ({reason})") from None
-
-
-def load_run(folder: Path, device: str = "cpu") -> tuple[RunConfig, AdaMRAEncoder]:
-    """A finished run; InputError for one that is not, with the command that goes on with it."""
-    run = read_run(folder)
-    path = folder / "model" / "config.json"
-    if not path.is_file():
-        if finished_steps(folder) == run.training.steps:
-            raise InputError(
-                f"{path}: the file is missing; workingpapers adamra train --resume "
-                f"{shlex.quote(str(folder))} writes the model again"
-            )
-        raise InputError(
-            f"{folder}: the run is unfinished (step {finished_steps(folder)} of "
-            f"{run.training.steps}); workingpapers adamra train --resume "
-            f"{shlex.quote(str(folder))} goes on with it"
-        )
-    model = AdaMRAEncoder.from_pretrained(folder / "model", device)
-    if model.config != run.encoder:
-        raise InputError(f"{path}: expected the encoder of run.json, found one of other settings")
-    return run, model
-
-
-def finished_steps(folder: Path) -> int:
-    """Steps that a run in this folder need not take again."""
-    path = folder / "training_state" / "latest"
-    # Whoever goes on with the run complains about what else it may hold.
-    name = path.read_text(encoding="utf-8", errors="replace").strip() if path.is_file() else ""
-    number = name.removeprefix("step-")
-    return int(number) if number.isdecimal() else 0
-
-
-def _claim(folder: Path, run: RunConfig) -> None:
-    """Write run.json, or find the same there; InputError for another run's."""
-    path = folder / "run.json"
-    if path.exists():
-        found = read_run(folder)
-        if found != run:
-            raise InputError(f"{path}: the folder holds a run of other settings")
-        _check_same_examples(found, run.examples_sha256)
-        model = folder / "model"
-        if not (model / "config.json").exists():
-            # Weights without it are of no use, and would keep new ones from being saved.
-            (model / "model.safetensors").unlink(missing_ok=True)
-        check_target(model, overwrite=True)
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(asdict(run), indent=2, ensure_ascii=False) + "\n")
 
 
 def settings_of(run: RunConfig) -> dict[str, str]:

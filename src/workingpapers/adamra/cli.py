@@ -2,10 +2,7 @@
 
 import math
 import os
-import re
 import shlex
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -24,8 +21,9 @@ if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
 
-    from workingpapers.adamra.classify import Estimate, RunConfig, Trained, Training
+    from workingpapers.adamra.classify import Estimate, Trained, Training
     from workingpapers.adamra.encoder import AdaMRAEncoder
+    from workingpapers.adamra.runs import RunConfig
     from workingpapers.adamra.scaling import Measurement
     from workingpapers.adamra.tasks import Examples, Split
 
@@ -45,15 +43,6 @@ PICTURES = (".svg", ".png", ".pdf")
 STRATEGIES = ("auto", "ddp", "fsdp")
 LARGEST_NUMBER = 2**31 - 1
 """Of rates and lengths."""
-
-_OUR_FILES = ("run.json", "log.csv", "evaluations.csv", "README.md")
-_OUR_FOLDERS = {
-    "training_state": r"settings\.json|latest|"
-    r"step-\d+(\.partial)?/(state\.json|tensors\.safetensors)",
-    "model": r"config\.json|model\.safetensors",
-    "tensorboard": r"events\.out\.tfevents\..*",
-}
-"""Of a run, and which files are ours in each."""
 
 
 class _Verbs(TyperGroup):
@@ -196,7 +185,8 @@ def train(
     chosen = console.choose_device(device)
     import torch
 
-    from workingpapers.adamra.classify import Training, finished_steps, make_run, read_run
+    from workingpapers.adamra.classify import Training, make_run
+    from workingpapers.adamra.runs import finished_steps, read_run
     from workingpapers.foundation.training import Precision
 
     _checked("--precision", precision, get_args(Precision))
@@ -258,8 +248,10 @@ def train(
     total = training.run.training.steps
     assert total is not None
     left = total - (finished_steps(resume) if resume is not None else 0)
+    from workingpapers.adamra.runs import replacing
+
     with (
-        _replacing(out if fabric.is_global_zero else None),
+        replacing(out if fabric.is_global_zero else None),
         _saying_how_to_go_on(folder, fabric.is_global_zero),
         _progress(fabric, left) as advance,
     ):
@@ -295,7 +287,8 @@ def evaluate(
     """
     _checked("--split", split, ("train", "validation", "test"))
     _check_picture(picture, force)
-    from workingpapers.adamra.classify import assess, check_examples, load_run, read_labelled
+    from workingpapers.adamra.classify import assess, check_examples, read_labelled
+    from workingpapers.adamra.runs import load_run
 
     config, model = load_run(run, console.choose_device(device))
     if data is not None:
@@ -347,8 +340,9 @@ def predict(
 ) -> None:
     """Classify sequences: prints each one's class and its probability."""
     console.claim_file(out, force=force, option="--out")
-    from workingpapers.adamra.classify import load_run, read_sequences
     from workingpapers.adamra.classify import predict as probabilities_of
+    from workingpapers.adamra.classify import read_sequences
+    from workingpapers.adamra.runs import load_run
 
     config, model = load_run(run, console.choose_device(device))
     names, tokens = read_sequences(config, data, text)
@@ -509,8 +503,9 @@ def inspect(
     _check_picture(picture, force)
     if what is not None and example is not None:
         raise InputError("--example: expected without a text or file")
-    from workingpapers.adamra.classify import load_run, resolutions
     from workingpapers.adamra.classify import predict as probabilities_of
+    from workingpapers.adamra.classify import resolutions
+    from workingpapers.adamra.runs import load_run
 
     config, model = load_run(run)
     if what is None and example is None:
@@ -611,7 +606,9 @@ def _check_out(out: Path, force: bool) -> None:
     if out.is_dir() and any(out.iterdir()):
         if not (out / "run.json").is_file():
             raise InputError(f"--out {out}: the folder is not empty and holds no run")
-        _check_run(out)
+        from workingpapers.adamra.runs import check_replaceable
+
+        check_replaceable(out)
         if not force:
             raise InputError(
                 f"--out {out}: holds a run; --resume goes on with it, --force replaces it"
@@ -621,57 +618,6 @@ def _check_out(out: Path, force: bool) -> None:
         raise InputError(f"--out {out}: expected a folder, {nearest} is a file")
     if not os.access(nearest, os.W_OK):
         raise InputError(f"--out {out}: cannot write into {nearest}")
-
-
-def _check_run(out: Path) -> None:
-    """InputError where a folder with a run.json holds another program's, or files not a run's."""
-    from workingpapers.adamra.classify import read_run
-
-    try:
-        read_run(out)
-    except InputError as error:
-        raise InputError(f"--out {out}: not replaced, {error}") from None
-    for name, ours in _OUR_FOLDERS.items():
-        folder = out / name
-        for path in sorted(folder.rglob("*")):
-            inside = path.relative_to(folder).as_posix()
-            if not path.is_dir() and not re.fullmatch(ours, inside):
-                raise InputError(f"--out {out}: not replaced, {path} is no part of the run there")
-
-
-@contextmanager
-def _replacing(out: Path | None) -> Iterator[None]:
-    """Set the run that is in a folder aside; put it back if the new one fails.
-
-    It is dropped when the new one has ended, or was interrupted and can be resumed.
-    """
-    if out is None or not (out / "run.json").is_file():
-        yield
-        return
-    from workingpapers.adamra.classify import finished_steps
-    from workingpapers.foundation.training import DivergedError
-
-    # Inside, where moving is but renaming; a killed process leaves the old run there.
-    aside = Path(tempfile.mkdtemp(dir=out, prefix=".replaced-"))
-    _move_run(out, aside)
-    try:
-        yield
-    except BaseException as error:
-        if isinstance(error, DivergedError) or not finished_steps(out):
-            failed = Path(tempfile.mkdtemp(dir=out, prefix=".failed-"))
-            _move_run(out, failed)
-            _move_run(aside, out)
-            shutil.rmtree(failed)
-        shutil.rmtree(aside)
-        raise
-    shutil.rmtree(aside)
-
-
-def _move_run(source: Path, target: Path) -> None:
-    # Last run.json, by which a folder is known to hold a run.
-    for name in (*_OUR_FOLDERS, *reversed(_OUR_FILES)):
-        if (source / name).exists():
-            (source / name).rename(target / name)
 
 
 def _check_nodes(nodes: int) -> None:
@@ -720,7 +666,7 @@ def _saying_how_to_go_on(folder: Path | None, first: bool) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        from workingpapers.adamra.classify import finished_steps
+        from workingpapers.adamra.runs import finished_steps
 
         if folder is not None and first and finished_steps(folder):
             console.err.print(
