@@ -344,8 +344,7 @@ def _growth(study: Study, measure: Any) -> Iterator[Result]:
 
     lengths = GROWTH[study.scale]
     names = ("adamra", "adamra-coarse")
-    repeats = 2 if study.scale == "quick" else 3
-    tasks = [measure.GrowthTask(name, lengths, repeats) for name in names]
+    tasks = [measure.GrowthTask(name, lengths, 3) for name in names]
     found = study.map(measure.measure_growth, tasks, label="growth", alone=True)
     slopes = [fit_slope(one["lengths"], one["cpu_seconds"]) for one in found]
     yield study.finding("linear-time", [slopes[0]])
