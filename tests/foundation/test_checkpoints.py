@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,12 +16,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from workingpapers.foundation import checkpoints
 from workingpapers.foundation.checkpoints import (
+    change,
+    check_target,
+    digest,
     load,
     load_training_state,
+    locate,
+    read_file,
+    read_header,
+    read_part,
     save,
     save_training_state,
 )
@@ -267,6 +275,235 @@ def test_a_config_that_could_not_be_read_again_is_not_saved(
         save(tmp_path / "model", config, {})
     assert str(caught.value) == message
     assert os.listdir(tmp_path) == []
+
+
+# ----------------------------------------------------- another index, further files, metadata
+
+FILES: dict[str, str | bytes] = {"README.md": "# Größe\n", "words/all.bin": b"\x00\xff"}
+NEWS = {"name": "news", "Größe": [1, 2.5, None]}
+
+
+def save_all(folder: Path, depth: int = 1) -> None:
+    """A checkpoint with all that there can be."""
+    save(
+        folder,
+        Tree(depth),
+        PARTS,
+        index="tree.json",
+        files=FILES,
+        metadata={"experts/news": NEWS},
+    )
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_further_files_and_metadata_come_back(tmp_path: Path) -> None:
+    save_all(tmp_path)
+    assert sorted(contents(tmp_path)) == [
+        "README.md",
+        "experts/news.safetensors",
+        "shared.safetensors",
+        "tree.json",
+        "words/all.bin",
+    ]
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == FILES["README.md"]
+    assert read_file(tmp_path, "words/all.bin", index="tree.json") == FILES["words/all.bin"]
+    listing = json.loads((tmp_path / "tree.json").read_text(encoding="utf-8"))
+    assert listing["files"]["words/all.bin"] == hashlib.sha256(b"\x00\xff").hexdigest()
+    news = tmp_path / "experts/news.safetensors"
+    assert read_header(news) == ({"bias": (2,)}, NEWS)
+    assert read_header(tmp_path / "shared.safetensors") == ({"weight": (2, 3)}, {})
+    assert torch.equal(read_part(news)["bias"], PARTS["experts/news"]["bias"])
+    config, parts = load(tmp_path, Tree, index="tree.json")
+    assert config == Tree(1)
+    assert sorted(parts) == ["experts/news", "shared"]
+
+
+@pytest.mark.parametrize("metadata", [None, NEWS])
+def test_a_digest_is_that_of_the_file_to_be_written(
+    tmp_path: Path, metadata: dict[str, Any] | None
+) -> None:
+    tensors = {"b": torch.ones(3, 2).T, "a": torch.arange(5)}
+    save(tmp_path, Tree(1), {"x": tensors}, metadata={} if metadata is None else {"x": metadata})
+    written = (tmp_path / "x.safetensors").read_bytes()
+    assert digest(tensors, metadata) == hashlib.sha256(written).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("../x", "file '../x': expected letters, digits and _-. between slashes"),
+        ("tree.json", "file 'tree.json': expected another name, it is the checkpoint's own"),
+        (
+            "shared.safetensors",
+            "file 'shared.safetensors': expected another name, it is the checkpoint's own",
+        ),
+    ],
+)
+def test_a_further_file_has_a_place_of_its_own(tmp_path: Path, name: str, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        save(tmp_path / "model", Tree(1), PARTS, index="tree.json", files={name: ""})
+    assert str(caught.value) == message
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_changed_file_and_an_unknown_one_are_named(tmp_path: Path) -> None:
+    save_all(tmp_path)
+    (tmp_path / "README.md").write_text("other")
+    for name, message in (
+        ("README.md", "README.md: cut off or changed, its SHA-256 is not the one in tree.json"),
+        ("notes", "tree.json: has no file 'notes' (files: README.md, words/all.bin)"),
+    ):
+        with pytest.raises(InputError) as caught:
+            read_file(tmp_path, name, index="tree.json")
+        assert str(caught.value) == f"{tmp_path}/{message}"
+    (tmp_path / "words/all.bin").unlink()
+    with pytest.raises(InputError) as caught:
+        read_file(tmp_path, "words/all.bin", index="tree.json")
+    assert str(caught.value) == f"{tmp_path}/words/all.bin: the file is missing"
+
+
+def test_a_file_that_is_no_part_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    for read in (read_part, read_header):
+        with pytest.raises(InputError) as caught:
+            read(path)
+        assert str(caught.value) == f"{path}: the file is missing"
+    path.write_bytes(b"weights")
+    for read in (read_part, read_header):
+        with pytest.raises(InputError) as caught:
+            read(path)
+        assert str(caught.value).startswith(f"{path}: expected a safetensors file (")
+    save_file({"a": torch.ones(1)}, path, {"workingpapers": "[1"})
+    with pytest.raises(InputError) as caught:
+        read_header(path)
+    assert str(caught.value) == f"{path}: expected JSON as its metadata, found '[1'"
+
+
+# ------------------------------------------------------------------- a checkpoint that changes
+
+LAW = {"bias": torch.full((2,), 2.0)}
+
+
+def to_law(folder: Path, out: Path | None = None) -> list[Path]:
+    """Replace the expert for news, and one of the files by another."""
+    return change(
+        folder,
+        Tree(2),
+        add={"experts/law": LAW},
+        metadata={"experts/law": {"name": "law"}},
+        remove=["experts/news"],
+        files={"words/all.bin": None, "words/more": "more", "README.md": "# Klein\n"},
+        index="tree.json",
+        out=out,
+    )
+
+
+def state_of(folder: Path) -> int:
+    """1 before `to_law` and 2 after it; all that belongs to the checkpoint is whole."""
+    config, parts = load(folder, Tree, index="tree.json")
+    other = {1: "experts/news", 2: "experts/law"}[config.depth]
+    assert sorted(parts) == sorted(["shared", other])
+    assert torch.equal(parts[other]["bias"], LAW["bias"] if config.depth == 2 else torch.ones(2))
+    file = {1: "words/all.bin", 2: "words/more"}[config.depth]
+    read_file(folder, file, index="tree.json")
+    return config.depth
+
+
+def test_a_change_makes_a_new_checkpoint_or_changes_the_old(tmp_path: Path) -> None:
+    save_all(tmp_path / "old")
+    before = contents(tmp_path / "old")
+    assert to_law(tmp_path / "old", tmp_path / "new") == []
+    assert contents(tmp_path / "old") == before
+    after = contents(tmp_path / "new")
+    assert sorted(after) == [
+        "README.md",
+        "experts/law.safetensors",
+        "shared.safetensors",
+        "tree.json",
+        "words/more",
+    ]
+    assert after["shared.safetensors"] == before["shared.safetensors"]
+    assert read_header(tmp_path / "new/experts/law.safetensors") == (
+        {"bias": (2,)},
+        {"name": "law"},
+    )
+    moved = to_law(tmp_path / "old")
+    names = [path.relative_to(tmp_path / "old").as_posix() for path in moved]
+    assert names == [".removed/news.safetensors", ".removed/all.bin"]
+    assert [path.read_bytes() for path in moved] == [
+        before["experts/news.safetensors"],
+        before["words/all.bin"],
+    ]
+    left = contents(tmp_path / "old")
+    assert {name: left[name] for name in left if name not in names} == after
+    assert state_of(tmp_path / "new") == state_of(tmp_path / "old") == 2
+
+
+def test_what_is_removed_never_overwrites_what_was(tmp_path: Path) -> None:
+    save(tmp_path, Tree(0), {})
+    for depth in range(3):
+        change(tmp_path, Tree(1), add={"leaf": {"depth": torch.tensor(depth)}})
+        (moved,) = change(tmp_path, Tree(1), remove=["leaf"])
+        name = "leaf.safetensors" if depth == 0 else f"leaf-{depth + 1}.safetensors"
+        assert moved == tmp_path / ".removed" / name
+        assert load_file(moved)["depth"] == depth
+    assert load(tmp_path, Tree) == (Tree(1), {})
+    with pytest.raises(InputError) as caught:
+        check_target(tmp_path, overwrite=True)
+    assert str(caught.value) == (
+        f"{tmp_path}/.removed/leaf-2.safetensors: not replaced, it is no part of the checkpoint "
+        "there"
+    )
+
+
+def test_a_file_in_the_way_of_a_new_part_is_moved_aside(tmp_path: Path) -> None:
+    save(tmp_path, Tree(0), {})
+    (tmp_path / "leaf.safetensors").write_bytes(b"mine")
+    change(tmp_path, Tree(1), add={"leaf": {}})
+    assert load(tmp_path, Tree)[1] == {"leaf": {}}
+    assert (tmp_path / ".removed/leaf.safetensors").read_bytes() == b"mine"
+
+
+def test_what_a_change_cannot_do_is_named(tmp_path: Path) -> None:
+    folder, out = tmp_path / "old", tmp_path / "new"
+    save_all(folder)
+    before = contents(folder)
+
+    def refused(**arguments: Any) -> str:
+        with pytest.raises(InputError) as caught:
+            change(folder, Tree(2), index="tree.json", **arguments)
+        assert contents(folder) == before
+        assert not out.exists()
+        return str(caught.value)
+
+    assert refused(add={"shared": {}}) == f"{folder}/tree.json: has a part 'shared' already"
+    assert refused(remove=["law"]) == (
+        f"{folder}/tree.json: has no part 'law' (parts: experts/news, shared)"
+    )
+    assert refused(add={"../x": {}}) == (
+        "part '../x': expected letters, digits and _-. between slashes"
+    )
+    assert refused(out=tmp_path) == (
+        f"{tmp_path}: the folder is not empty and holds no checkpoint of this version"
+    )
+    shared = folder / "shared.safetensors"
+    shared.write_bytes(shared.read_bytes()[:-1])
+    before = contents(folder)
+    assert refused(out=out, remove=["experts/news"]) == (
+        f"{shared}: cut off or changed, its SHA-256 is not the one in tree.json"
+    )
+    shared.unlink()
+    before = contents(folder)
+    assert refused(out=out) == f"{shared}: the file is missing"
+    # What is not asked for need not be there.
+    assert change(folder, Tree(2), remove=["shared"], index="tree.json") == []
 
 
 # ------------------------------------------------------------------- faults in a checkpoint
@@ -543,6 +780,77 @@ def test_a_save_that_is_killed_leaves_a_whole_checkpoint(tmp_path: Path) -> None
         previous = depth
     assert ends[0][1] == 0
     assert ends[-1][1] == len(ends)
+
+
+def test_a_change_that_fails_leaves_the_old_checkpoint_and_nothing_else(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    save_all(folder)
+    before = contents(folder)
+    failures = 0
+    while True:
+        with pytest.MonkeyPatch.context() as patch:
+            stop_at(patch, failures, fail)
+            with suppress(OSError):
+                to_law(folder)
+        if state_of(folder) == 2:
+            break
+        assert contents(folder) == before
+        assert not (folder / ".adding").exists()
+        failures += 1
+    # The part, the file and their folders, synced and put in place, and the index.
+    assert failures >= 9
+
+
+def test_an_index_that_cannot_be_replaced_leaves_the_old_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_all(tmp_path)
+    before = contents(tmp_path)
+    monkeypatch.setattr(checkpoints, "write_atomically", lambda path, text: fail())
+    with pytest.raises(OSError, match="No space left"):
+        to_law(tmp_path)
+    assert contents(tmp_path) == before
+
+
+def change_killed_at_every_step(folder: Path) -> list[tuple[int, int]]:
+    """How each of a row of changes ended (its signal), and what was found after it."""
+    ends: list[tuple[int, int]] = []
+    while not ends or ends[-1][0]:
+        place = folder / str(len(ends))
+        save_all(place)
+        pid = os.fork()
+        if pid == 0:
+            patch = pytest.MonkeyPatch()
+            kill = partial(os.kill, os.getpid(), signal.SIGKILL)
+            stop_at(patch, len(ends), kill)
+            to_law(place)
+            os._exit(0)
+        _, status = os.waitpid(pid, 0)
+        found = state_of(place)
+        if found == 1:
+            # It can be done again, whatever the killed one has left.
+            to_law(place)
+            assert state_of(place) == 2
+        ends.append((status, found))
+    return ends
+
+
+def test_a_change_that_is_killed_leaves_the_old_checkpoint_or_the_new(tmp_path: Path) -> None:
+    ends = run_in_process(change_killed_at_every_step, tmp_path)
+    assert [status for status, _ in ends] == [signal.SIGKILL] * (len(ends) - 1) + [0]
+    assert len(ends) > 12
+    found = [state for _, state in ends]
+    assert found == sorted(found)
+    assert found[0] == 1
+    assert found[-2:] == [2, 2]
+
+
+def test_a_checkpoint_that_was_moved_aside_is_found(tmp_path: Path) -> None:
+    save_all(tmp_path / "model")
+    (tmp_path / "model").rename(tmp_path / ".model.before")
+    assert locate(tmp_path / "model") == tmp_path / ".model.before"
+    assert state_of(tmp_path / "model") == 1
+    assert locate(tmp_path / "other") == tmp_path / "other"
 
 
 def _state(number: float) -> dict[str, Any]:

@@ -1,20 +1,23 @@
-"""Documents from users' files, splits that leak nothing, and the byte tokenizer."""
+"""Documents from users' files, splits that leak nothing, and tokenizers."""
 
 import csv
 import gzip
 import json
 import sys
 import zlib
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Int, Integer, UInt16, UInt64
 
-from workingpapers.foundation.errors import InputError
+from workingpapers.foundation.errors import InputError, missing_package
 from workingpapers.foundation.tables import listed
+
+if TYPE_CHECKING:
+    import tokenizers
 
 
 @dataclass(frozen=True)
@@ -330,3 +333,36 @@ class Bytes:
         for target, row in zip(tokens, rows, strict=True):
             target[: len(row)] = row
         return tokens
+
+
+END_OF_TEXT = "<|endoftext|>"
+"""The special token of `train_bpe`, which stands before each document; its number is 0."""
+
+
+def train_bpe(texts: Iterable[str], size: int, *, extra: str) -> "tokenizers.Tokenizer":
+    """A byte-level byte-pair tokenizer of at most `size` kinds of tokens, as GPT-2's is made.
+
+    Kind 0 is END_OF_TEXT, 1 to 256 are the bytes, the rest are merges in the order of their
+    frequency; fewer than `size` where the texts hold no more pairs. Every text comes back from its
+    tokens byte for byte. The same texts give the same tokenizer, whatever the number of threads.
+
+    `extra` is the extra of this package that brings the library `tokenizers`, for the error
+    without it. InputError for a `size` that does not hold the bytes.
+    """
+    if size < 257:
+        raise InputError(f"vocabulary: expected at least 257 kinds of tokens, got {size}")
+    try:
+        from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    except ImportError as error:
+        raise missing_package("tokenizers", extra) from error
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=[END_OF_TEXT],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer

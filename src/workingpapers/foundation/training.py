@@ -146,7 +146,9 @@ def fit(
     groups: Iterable[dict[str, Any]] | None = None,
     evaluate: Callable[[nn.Module], Mapping[str, float]] | None = None,
     before_update: Callable[[nn.Module, int], None] | None = None,
+    gradient_norm: Callable[[nn.Module], Tensor] | None = None,
     after_update: Callable[[nn.Module, int], None] | None = None,
+    before_save: Callable[[nn.Module, torch.optim.Optimizer], None] | None = None,
     state: Stateful | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> History:
@@ -159,7 +161,9 @@ def fit(
     weights as if it had not stopped. `groups` are the optimizer's; by default weight decay spares
     vectors. `evaluate(model)` names numbers of which the first is a score, larger being better.
     `before_update` sees the gradients before they are clipped, `after_update` the new weights.
-    Random numbers are seeded anew at each step, from the seed, the step and the process.
+    `gradient_norm` gives the norm to clip by where it is not that of this process's gradients
+    alone, and `before_save`, called in all processes before each save and at the end, completes
+    the weights and the optimizer where each process trains some of them. Random numbers are seeded anew at each step, from the seed, the step and the process.
 
     Ctrl-C ends the step, saves and raises KeyboardInterrupt. Raises InputError for a run of another
     configuration or number of threads in `folder`, DivergedError for a loss that is not finite.
@@ -180,7 +184,15 @@ def fit(
                     break
                 wrapped.train()
                 row = _update(
-                    fabric, wrapped, optimizer, loss, batches, config, step, before_update
+                    fabric,
+                    wrapped,
+                    optimizer,
+                    loss,
+                    batches,
+                    config,
+                    step,
+                    before_update,
+                    gradient_norm,
                 )
                 if after_update is not None:
                     after_update(model, step)
@@ -195,6 +207,8 @@ def fit(
                     progress(1)
                 stopped = _anywhere(fabric, interrupted())
                 if last or stopped or run.is_over() or (step + 1) % config.save_every == 0:
+                    if before_save is not None:
+                        before_save(model, optimizer)
                     run.save(model, optimizer, state)
                 if stopped:
                     raise KeyboardInterrupt
@@ -221,7 +235,7 @@ def step_seconds(
     with torch.random.fork_rng():
         for step in range(repeats + 2):
             start = time.perf_counter()
-            _update(fabric, wrapped, optimizer, loss, batches, timed, step, None)
+            _update(fabric, wrapped, optimizer, loss, batches, timed, step)
             times.append(time.perf_counter() - start)
     # The first two take memory and compile.
     return statistics.median(times[2:])
@@ -240,7 +254,8 @@ def _update(
     batches: Callable[[int], Any],
     config: TrainConfig,
     step: int,
-    before_update: Callable[[nn.Module, int], None] | None,
+    before_update: Callable[[nn.Module, int], None] | None = None,
+    gradient_norm: Callable[[nn.Module], Tensor] | None = None,
 ) -> dict[str, float]:
     """One update of the weights; the row of the log."""
     rank, processes = fabric.global_rank, fabric.world_size
@@ -269,9 +284,14 @@ def _update(
         )
     if before_update is not None:
         before_update(model, step)
-    norm = fabric.clip_gradients(
-        model, optimizer, max_norm=config.clip or math.inf, error_if_nonfinite=False
-    )
+    largest = config.clip or math.inf
+    if gradient_norm is None:
+        norm = fabric.clip_gradients(
+            model, optimizer, max_norm=largest, error_if_nonfinite=False
+        )
+    else:
+        norm = gradient_norm(model)
+        nn.utils.clip_grads_with_norm_(model.parameters(), largest, norm)
     optimizer.step()
     optimizer.zero_grad()
     return {
