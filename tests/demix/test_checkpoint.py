@@ -338,15 +338,16 @@ def test_a_new_expert_is_the_one_that_the_model_itself_would_add(
     assert same_weights(model, load_model(tmp_path / "more")[0])
 
 
-def test_random_weights_are_those_the_paper_begins_with(tmp_path: Path) -> None:
+def test_random_weights_are_gpt2s_for_the_width(tmp_path: Path) -> None:
     config = LMConfig(vocabulary=4, length=2, dim=64, layers=2, heads=1)
     save_model(tmp_path, make_model(("one",), config=config).bfloat16())
     add_expert(tmp_path, "new", init="random", in_place=True)
     tensors = load_file(tmp_path / "experts/new.safetensors")
     assert tensors["blocks.1.up_weight"].dtype == torch.bfloat16
     # Of 64 x 256 numbers the standard deviation is known to one in a hundred.
-    assert float(tensors["blocks.1.up_weight"].float().std()) == pytest.approx(0.02, rel=0.03)
-    assert float(tensors["blocks.1.down_weight"].float().std()) == pytest.approx(0.01, rel=0.03)
+    wide = 0.02 * (768 / 64) ** 0.5
+    assert float(tensors["blocks.1.up_weight"].float().std()) == pytest.approx(wide, rel=0.03)
+    assert float(tensors["blocks.1.down_weight"].float().std()) == pytest.approx(wide / 2, rel=0.03)
     assert not tensors["blocks.0.up_bias"].any()
     assert not tensors["blocks.0.down_bias"].any()
 
@@ -817,7 +818,9 @@ def test_an_expert_added_to_the_files_of_a_wrapped_decoder_is_the_models_own(
 
     from workingpapers.demix.pretrained import DEMixForCausalLM
 
-    config = GPT2Config(vocab_size=11, n_positions=6, n_embd=8, n_layer=2, n_head=2)
+    config = GPT2Config(
+        vocab_size=11, n_positions=6, n_embd=8, n_layer=2, n_head=2, bos_token_id=0, eos_token_id=0
+    )
     model = DEMixForCausalLM.from_decoder(GPT2LMHeadModel(config), DOMAINS)
     save_model(tmp_path, model, make_tokenizer(), experts=[Expert(name) for name in DOMAINS])
     for name, init in (("copy", "law"), ("random", "random")):

@@ -244,6 +244,7 @@ def test_each_claim_is_the_ratio_that_it_says() -> None:
         "little-overhead": 1.1,
         "efficient-step": 0.5,
         "batched-mixing": 0.8,
+        "batched-mixing-wider": 0.8,
         "layer-balanced": 0.8,
         "layer-mixed": 0.5,
     }

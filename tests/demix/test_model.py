@@ -1,4 +1,4 @@
-"""The layer of experts and the language model: every path the same numbers, every expert its own."""
+"""The layer of experts and the language model: all paths the same numbers, each expert its own."""
 
 import math
 
@@ -66,7 +66,7 @@ def one_by_one(layer: DEMixFeedForward, x: torch.Tensor, domain: torch.Tensor) -
     return torch.stack(rows)
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(
     experts=st.sampled_from([1, 2, 3, 5, 13]),
     widths=st.sampled_from([(16, 64), (12, 20), (7, 9)]),
@@ -110,14 +110,26 @@ def test_the_batched_the_grouped_and_the_single_path_agree_with_their_gradients(
         torch.testing.assert_close(gradient, gradients[0])
 
 
-@pytest.mark.parametrize("chosen", [(0, 1, 2, 3), (2, 0), (3,)])
-def test_without_gradients_many_tokens_are_read_expert_by_expert_alike(chosen):
+@pytest.mark.parametrize(
+    "assignment",
+    [
+        Assignment((0, 1, 2, 3)),
+        Assignment((2, 0)),
+        Assignment((3,)),
+        Assignment.of(torch.tensor([3, 0, 3, 1, 1, 3, 3, 1]), 8, 4),
+    ],
+)
+def test_without_gradients_many_tokens_are_read_expert_by_expert_alike(assignment):
+    torch.manual_seed(0)
     layer = layer_of(16, 24, 4, torch.float32)
-    x = torch.randn(2 * len(chosen), 70, 16)
-    assignment = Assignment(chosen)
+    x = torch.randn(8, 70, 16)
     with torch.no_grad():
         found = layer(x, assignment=assignment)
-    torch.testing.assert_close(found, layer(x, assignment=assignment).detach())
+        with torch.autocast("cpu", torch.bfloat16):
+            rough = layer(x, assignment=assignment)
+    wanted = layer(x, assignment=assignment).detach()
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+    assert float((rough.float() - wanted).std() / wanted.std()) < 0.03
 
 
 def test_assignments_that_do_not_fit():
@@ -201,7 +213,7 @@ def test_any_number_of_experts_begins_as_the_same_dense_model(count):
         assert model.domains == tuple(domains)
 
 
-@settings(max_examples=20)
+@settings(max_examples=8)
 @given(
     domain=st.lists(st.integers(0, 2), min_size=6, max_size=6),
     experts=st.sampled_from(["ffn", "all"]),
@@ -427,7 +439,7 @@ def test_the_last_expert_stays():
         ),
         (
             lambda: model_of().remove_expert("sea"),
-            "domain 'sea': expected one of news, law and code",
+            "domain 'sea': expected one of news, law, code",
         ),
         (
             lambda: model_of().rename_expert("law", "news"),
@@ -435,11 +447,7 @@ def test_the_last_expert_stays():
         ),
         (
             lambda: model_of()(ROWS, 3),
-            "domain 3: expected one of news, law and code",
-        ),
-        (
-            lambda: model_of()(ROWS, torch.tensor([0, 1])),
-            "domain: expected one number a row, 6, got 2",
+            "domain 3: expected one of news, law, code",
         ),
         (
             lambda: model_of().token_logprobs(ROWS, ["law", 1]),
@@ -509,19 +517,13 @@ def test_an_unknown_kind_of_experts(monkeypatch):
     assert refusal(lambda: DEMixLM(CONFIG, NAMES, experts="some")) == message
 
 
-def test_the_papers_shapes_have_the_papers_sizes():
-    sizes = {}
-    for name in ("125M", "350M", "760M", "1.3B"):
-        with torch.device("meta"):
-            shape = LMConfig(**SIZES[name])
-        per_expert = shape.layers * (2 * shape.dim * shape.hidden + shape.hidden + shape.dim)
-        rest = shape.layers * (4 * shape.dim**2 + 8 * shape.dim) + 2 * shape.dim
-        rest += (shape.vocabulary + shape.length) * shape.dim
-        sizes[name] = (round((rest + per_expert) / 1e6), round((rest + 8 * per_expert) / 1e6))
-    # In the paper, with eight experts: 512M, 1.8B, 3.8B and 7.0B.
-    assert sizes == {
-        "125M": (124, 521),
-        "350M": (355, 1765),
-        "760M": (760, 3932),
-        "1.3B": (1316, 6954),
-    }
+@pytest.mark.parametrize(
+    ("size", "dense", "demix"),
+    [("125M", 125, 512), ("1.3B", 1300, 7000)],
+)
+def test_the_papers_shapes_have_the_papers_sizes(size, dense, demix):
+    config = LMConfig(**SIZES[size])
+    with torch.device("meta"):
+        models = [DEMixLM(config, experts="none"), DEMixLM(config, list("abcdefgh"))]
+    millions = [sum(weight.numel() for weight in model.parameters()) / 1e6 for model in models]
+    assert millions == pytest.approx([dense, demix], rel=0.05)

@@ -280,6 +280,48 @@ def test_gradients_can_be_changed_before_they_are_clipped() -> None:
     assert ratio == pytest.approx(2)
 
 
+def test_gradients_are_clipped_by_the_norm_that_is_given() -> None:
+    def doubled(model: nn.Module) -> Tensor:
+        return 2 * nn.utils.get_total_norm(
+            [p.grad for p in model.parameters() if p.grad is not None]
+        )
+
+    seen: list[float] = []
+
+    def remember(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        # The first moment, a tenth of the gradient that was used.
+        state = [optimizer.state[p]["exp_avg"] for p in model.parameters()]
+        seen.append(10 * float(nn.utils.get_total_norm(state)))
+
+    config = replace(CONFIG, steps=1, clip=0.01)
+    histories = [
+        fit(model(), loss, batches, config, gradient_norm=norm, before_save=remember)
+        for norm in (None, doubled)
+    ]
+    norms = [history.log[0]["gradient_norm"] for history in histories]
+    assert norms[1] == pytest.approx(2 * norms[0])
+    assert seen == pytest.approx([0.01, 0.005], rel=1e-3)
+
+
+def test_what_is_saved_is_completed_before(tmp_path: Path) -> None:
+    told: list[int] = []
+
+    def complete(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        told.append(int(optimizer.state[next(model.parameters())]["step"]))
+        with torch.no_grad():
+            next(model.parameters()).fill_(float(told[-1]))
+
+    one = model()
+    fit(one, loss, batches, replace(CONFIG, steps=7), before_save=complete, folder=tmp_path)
+    assert told == [3, 6, 7]
+    assert weights(one)[0] == 7
+    (tmp_path / "training_state" / "latest").write_text("step-6\n")
+    two = model()
+    fit(two, loss, batches, replace(CONFIG, steps=7), folder=tmp_path)
+    # From the completed weights, by one more step.
+    assert abs(weights(two)[0] - 6) < 0.2
+
+
 def test_another_run_in_the_folder_is_refused(tmp_path: Path) -> None:
     trained(folder=tmp_path)
     with pytest.raises(InputError, match=r"settings.json: the run has learning_rate 0.05, asked"):

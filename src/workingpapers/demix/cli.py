@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 
 from workingpapers.foundation import console
 from workingpapers.foundation.console import Force, Json, Seed
-from workingpapers.foundation.errors import InputError
+from workingpapers.foundation.errors import InputError, missing_package
 
 if TYPE_CHECKING:
     import numpy as np
@@ -120,7 +120,7 @@ DomainField = Annotated[str, typer.Option("--domain", help="Field or column with
 OwnData = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[DATA]...",
+        metavar="DATA",
         help="As for `train`; or a .txt file. Default: what the model was trained on.",
     ),
 ]
@@ -143,7 +143,7 @@ def train(
     data: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[DATA]...",
+            metavar="DATA",
             help="A folder with a sub folder of .txt files, a file NAME.txt or NAME.jsonl for each "
             "domain; a .jsonl or .csv file with a field that names the domain; fairseq's data-bin; "
             "or names that `demix domains` lists. Default: the first eight of these.",
@@ -164,7 +164,7 @@ def train(
         ),
     ] = "ffn",
     vocabulary: Annotated[
-        int | None, typer.Option(min=257, help="Kinds of tokens; default: by --size, as below.")
+        int | None, typer.Option(min=257, help="Kinds of tokens; default: by --size.")
     ] = None,
     length: Annotated[int | None, typer.Option(min=1, help="Tokens of a row.")] = None,
     dim: Annotated[int | None, typer.Option(min=1, help="Channels.")] = None,
@@ -196,6 +196,9 @@ def train(
         float | None,
         typer.Option(help="With --experts all: share of the steps before experts part."),
     ] = None,
+    save_every: Annotated[
+        int | None, typer.Option(min=1, help="Steps from one saved state to the next.")
+    ] = None,
     text: TextField = "text",
     domain: DomainField = "domain",
     anonymise: Anonymise = False,
@@ -212,7 +215,9 @@ def train(
     ] = None,
     devices: Annotated[int, typer.Option(min=1, help="Processes or GPUs a node.")] = 1,
     nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
-    strategy: Annotated[str, typer.Option(help="auto, ddp or fsdp, as Fabric has them.")] = "auto",
+    strategy: Annotated[
+        str, typer.Option(help="auto, ddp, or with --experts none fsdp, as Fabric has them.")
+    ] = "auto",
     precision: Annotated[
         str | None, typer.Option(help="32-true, bf16-mixed, 16-mixed, ..., as Fabric has them.")
     ] = None,
@@ -268,12 +273,13 @@ def train(
         _checked("--precision", precision, get_args(Precision))
     if discover is not None:
         data = [str(_discovered(data, discover, out, text, seed, force, first))]
+        text = "text"
     if resume is not None:
         run = read_run(resume)
     else:
         run = make_run(
             data or (),
-            domains=None if domains is None else _names("--domains", domains),
+            domains=() if domains is None else _names("--domains", domains),
             size=size,
             shape={
                 "vocabulary": vocabulary,
@@ -298,11 +304,14 @@ def train(
                 "steps": steps,
                 "seconds": None if minutes is None else 60 * minutes,
                 "learning_rate": learning_rate,
+                "save_every": save_every,
                 "precision": precision,
                 "threads": threads,
                 "seed": seed,
             },
         )
+    if run.decoder is not None:
+        _without_bars()
     if dry_run:
         with console.err.status("reading and timing"):
             plan = Training(run, resume, chosen).plan(processes=devices * nodes, jobs=jobs)
@@ -312,10 +321,12 @@ def train(
     folder = cast("Path", resume or out)
     with replacing(out if first else None), _saying_how_to_go_on(folder, first):
         training = Training(run, folder, chosen)
-        training.settle(devices * nodes)
+        training.settle(processes=devices * nodes, jobs=jobs)
         fabric.launch()
         with _progress(first, training.steps - training.finished) as advance:
-            trained = training.fit(fabric=fabric, progress=advance, engine=engine, jobs=jobs)
+            trained = training.fit(
+                fabric=fabric, progress=advance, engine=cast("Any", engine), jobs=jobs
+            )
     if first:
         _show_trained(trained, folder, as_json)
 
@@ -343,7 +354,7 @@ def add(
     data: Annotated[
         str | None,
         typer.Argument(
-            metavar="[DATA]",
+            metavar="DATA",
             help="Text to train it on: a folder of .txt files, a file .txt, .jsonl or .csv, or an "
             "embedded domain; without it nothing is trained.",
         ),
@@ -364,9 +375,11 @@ def add(
             help="Take the expert in this file, from a model with the same shared weights.",
         ),
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Updates of its weights.")] = 100,
+    steps: Annotated[int, typer.Option(min=0, help="Updates of its weights.")] = 200,
     rows: Annotated[int, typer.Option(min=1, help="Rows of text a step.")] = 8,
-    learning_rate: Annotated[float, typer.Option(help="At its highest.")] = 1e-3,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="At its highest; default: by the width of the model.")
+    ] = None,
     text: TextField = "text",
     anonymise: Anonymise = False,
     deduplicate: Deduplicate = True,
@@ -380,7 +393,7 @@ def add(
     Training changes the new expert only (DEMix-DAPT): the old ones stay as they are.
     """
     _check_target(out, in_place, force)
-    if file is not None and (data is not None or init is not None):
+    if file is not None and not (data is None and init is None):
         raise InputError("--file: expected without DATA and --init")
     if init == "nearest" and data is None:
         raise InputError("--init nearest: expected DATA, by which it is found")
@@ -389,8 +402,7 @@ def add(
     from workingpapers.demix.checkpoint import add_expert, read_manifest, read_tokenizer
     from workingpapers.demix.protocol import check_name
 
-    manifest = read_manifest(folder)
-    check_name(name, manifest.domains)
+    check_name(name, read_manifest(folder).domains)
     if data is None:
         add_expert(folder, name, init=init, file=file, seed=seed, **where)
         _tell_changed(folder if out is None else out, [], as_json)
@@ -401,10 +413,9 @@ def add(
     corpora = load_domains(
         {name: _one_domain(data, name, text)},
         read_tokenizer(folder),
-        block=manifest.model["length"],
+        block=1,
         anonymise=anonymise,
         deduplicate=deduplicate,
-        seed=seed,
     )
     with console.progress("training", steps) as advance:
         added = add_domain(
@@ -421,10 +432,10 @@ def add(
     if as_json:
         console.print_json({"model": str(target)} | _finite(asdict(added)))
         return
+    before, after = (_cell(one["perplexity"]) for one in (added.before, added.after))
     console.out.print(
-        f"{name}, {added.tokens:,} tokens after {added.parent or 'random weights'}: perplexity of "
-        f"development text {_cell(added.before['perplexity'])} before, "
-        f"{_cell(added.after['perplexity'])} now",
+        f"perplexity of development text: {before} by {added.nearest}, the nearest; {after} by "
+        f"{name}, trained on {added.tokens:,} tokens",
         markup=False,
     )
     console.out.print(f"model: {target}", markup=False)
@@ -470,7 +481,7 @@ def rename(
 @app.command(epilog="Example: workingpapers demix restrict run news reviews --out two")
 def restrict(
     checkpoint: Checkpoint,
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Experts to be kept.")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Experts to be kept.")],
     out: Out = None,
     in_place: InPlace = False,
     force: Force = False,
@@ -566,7 +577,7 @@ def posterior(
 def generate(
     checkpoint: Checkpoint,
     prompt: Annotated[
-        str, typer.Argument(metavar="[PROMPT]", help="What the text begins with; not repeated.")
+        str, typer.Argument(metavar="PROMPT", help="What the text begins with; not repeated.")
     ] = "",
     mix: Mix = "updating",
     history: History = "token",
@@ -618,6 +629,8 @@ def evaluate(
     stride: Stride = None,
     split: SplitName = "test",
     most: MostTokens = None,
+    text_field: TextField = "text",
+    domain_field: DomainField = "domain",
     matrix: Annotated[
         bool, typer.Option("--matrix", help="Also the perplexity of each expert on each domain.")
     ] = False,
@@ -636,7 +649,11 @@ def evaluate(
     _checked("--split", split, SPLITS)
     _check_picture(picture, force)
     opened = _open(checkpoint, device)
-    texts = _texts(data, checkpoint, opened, split, most)
+    fields = {"text": text_field, "domain": domain_field}
+    if data:
+        texts = _texts(data, opened, fields | _settings(checkpoint, data), split, most)
+    else:
+        texts = _own_texts(checkpoint, opened, split, most)
     experts = opened.model.domains if only is None else _names("--only", only)
     rows: list[dict[str, Any]] = []
     by_expert: dict[str, list[float]] = {expert: [] for expert in experts}
@@ -677,10 +694,10 @@ def evaluate(
 
 @app.command(epilog="Example: workingpapers demix compare run dense/model ./gpt2 my-texts/")
 def compare(
-    checkpoints: Annotated[
+    paths: Annotated[
         list[Path],
         typer.Argument(
-            metavar="CKPT...", help="Models' folders; also plain decoders of transformers."
+            metavar="CKPT", help="Models' folders; also plain decoders of transformers."
         ),
     ],
     data: Annotated[str, typer.Argument(metavar="DATA", help="As for `train`, or a .txt file.")],
@@ -689,6 +706,8 @@ def compare(
     stride: Stride = None,
     split: SplitName = "test",
     most: MostTokens = None,
+    text_field: TextField = "text",
+    domain_field: DomainField = "domain",
     picture: Picture = None,
     device: console.Device = "auto",
     force: Force = False,
@@ -700,11 +719,16 @@ def compare(
     """
     _checked("--split", split, SPLITS)
     _check_picture(picture, force)
+    checkpoints = list(dict.fromkeys(paths))
+    settings: dict[str, Any] = {"text": text_field, "domain": domain_field}
+    for path in checkpoints:
+        # All are to read the same texts, and nobody's training texts.
+        settings |= _settings(path, [data])
     rows: list[dict[str, Any]] = []
     with console.progress("comparing", len(checkpoints)) as advance:
         for path in checkpoints:
             opened = _open(path, device)
-            for text in _texts([data], path, opened, split, most):
+            for text in _texts([data], opened, settings, split, most):
                 mixture = opened.mixture(mix, history, like=text.other)
                 score = mixture.score(text.tokens, stride=stride)
                 row = {"model": str(path), "domain": text.name}
@@ -725,10 +749,10 @@ def compare(
     for figure, title in (("bits_per_byte", "bits a byte"), ("perplexity", "perplexity a token")):
         console.out.print(f"{title}:")
         table = []
-        for path in dict.fromkeys(map(str, checkpoints)):
-            own = {row["domain"]: row[figure] for row in rows if row["model"] == path}
+        for name in map(str, checkpoints):
+            own = {row["domain"]: row[figure] for row in rows if row["model"] == name}
             table.append(
-                {"model": path} | own | ({"mean": _mean(own.values())} if len(own) > 1 else {})
+                {"model": name} | own | ({"mean": _mean(own.values())} if len(own) > 1 else {})
             )
         _print_rows(table)
 
@@ -907,6 +931,9 @@ def _check_out(out: Path, force: bool) -> None:
         raise InputError(f"--out {out}: expected a folder, found a file")
     if out.is_dir() and any(out.iterdir()):
         if not (out / "run.json").is_file():
+            if {path.name for path in out.iterdir()} == {"corpora"}:
+                # Left by a run that came no farther than its texts, which are read from there.
+                return
             raise InputError(f"--out {out}: the folder is not empty and holds no run")
         from workingpapers.demix.runs import check_replaceable
 
@@ -988,12 +1015,15 @@ def _show_plan(plan: "Plan", as_json: bool) -> None:
             for name, epochs in plan.epochs.items()
         ]
     )
-    time = f"{60 * plan.minutes:.0f} seconds" if plan.minutes < 2 else f"{plan.minutes:.0f} minutes"
+    minutes = plan.minutes
+    time = f"{60 * minutes:,.0f} seconds" if minutes < 2 else f"{minutes:,.0f} minutes"
     console.out.print(
         f"{plan.parameters:,} parameters: {plan.shared:,} shared, {plan.per_expert:,} an expert; "
-        f"a token meets {plan.active:,}; {plan.vocabulary:,} kinds of tokens\n"
+        f"a token meets {plan.active:,}\n"
+        f"{plan.vocabulary:,} kinds of tokens; a step reads {plan.rows} rows of {plan.length} "
+        "tokens of each domain\n"
         f"{plan.steps:,} steps of {plan.tokens_per_step:,} tokens, {plan.tokens:,} in all: about "
-        f"{time}, {plan.memory_mb:,.0f} MiB"
+        f"{time}, {plan.memory_mb:,.0f} MiB{'' if plan.measured else ' (calculated, not tried)'}"
     )
 
 
@@ -1106,7 +1136,10 @@ def _model_folder(path: Path) -> Path:
 def _open(path: Path, device: str) -> _Opened:
     """A model, or a plain decoder of transformers as a model of one expert."""
     folder, chosen = _model_folder(path), console.choose_device(device)
-    if (folder / "config.json").is_file() and not (folder / "demix.json").is_file():
+    wrapped = (folder / "config.json").is_file()
+    if wrapped:
+        _without_bars()
+    if wrapped and not (folder / "demix.json").is_file():
         from workingpapers.demix.corpora import load_tokenizer
         from workingpapers.demix.pretrained import DEMixForCausalLM
 
@@ -1120,37 +1153,100 @@ def _open(path: Path, device: str) -> _Opened:
     return _Opened(folder, model, tokenizer)
 
 
-def _texts(
-    data: Sequence[str] | None, path: Path, opened: _Opened, split: str, most: int | None
-) -> list[_Text]:
-    """The held-out texts that arguments tell, by default the run's own."""
-    from workingpapers.demix.corpora import encode, load_domains, token_bytes
+def _without_bars() -> None:
+    """Have transformers show no progress of its own."""
+    try:
+        from transformers.utils.logging import disable_progress_bar
+    except ImportError as error:
+        raise missing_package("transformers", "demix") from error
+    disable_progress_bar()
 
-    if data and (file := Path(data[0])).suffix == ".txt" and file.is_file():
+
+def _texts(
+    data: Sequence[str],
+    opened: _Opened,
+    settings: Mapping[str, Any],
+    split: str,
+    most: int | None,
+) -> list[_Text]:
+    """The held-out texts that arguments tell."""
+    from workingpapers.demix.corpora import encode, load_domains
+
+    if (file := Path(data[0])).suffix == ".txt" and file.is_file():
         text = _text_of(file)
-        whole = encode([text], opened.tokenizer)
-        found = {file.stem: (whole, len(text.encode()), None)}
-    elif data:
-        corpora = load_domains(_source(data), opened.tokenizer, block=1)
-        found = {name: _part(corpus, split) for name, corpus in corpora.domains.items()}
-    else:
-        raise NotImplementedError
-    texts = []
-    for name, (tokens, size, other) in found.items():
-        # The first is the end of another text, which readers put there themselves.
-        tokens = tokens[1:]
-        if most is not None and len(tokens) > most:
-            tokens = tokens[:most]
-            size = int(token_bytes(opened.tokenizer)[tokens].sum())
-        texts.append(_Text(name, tokens, size, other))
-    return texts
+        tokens, size = encode([text], opened.tokenizer), len(text.encode())
+        return [_text(file.stem, tokens, size, None, opened.tokenizer, most)]
+    corpora = load_domains(_source(data), opened.tokenizer, block=1, **settings)
+    return [_part(one, split, opened.tokenizer, most) for one in corpora.domains.values()]
+
+
+def _own_texts(path: Path, opened: _Opened, split: str, most: int | None) -> list[_Text]:
+    """The held-out texts of the run that a model is from."""
+    from workingpapers.demix.runs import open_corpora, read_run, run_folder
+
+    folder = run_folder(path)
+    if folder is None:
+        raise InputError(f"DATA: expected texts, since {path} is not in the folder of a run")
+    corpora = open_corpora(read_run(folder), folder)
+    return [_part(one, split, opened.tokenizer, most) for one in corpora.domains.values()]
+
+
+def _part(
+    corpus: "DomainCorpus", split: str, tokenizer: "tokenizers.Tokenizer", most: int | None
+) -> _Text:
+    other = corpus.part("train" if split == "dev" else "dev")
+    return _text(corpus.name, corpus.part(split), corpus.bytes[split], other, tokenizer, most)
+
+
+def _text(
+    name: str,
+    tokens: "np.ndarray",
+    size: int,
+    other: "np.ndarray | None",
+    tokenizer: "tokenizers.Tokenizer",
+    most: int | None,
+) -> _Text:
+    # The first is the end of another text, which readers put there themselves.
+    tokens = tokens[1:]
+    if most is not None and len(tokens) > most:
+        from workingpapers.demix.corpora import token_bytes
+
+        tokens = tokens[:most]
+        size = int(token_bytes(tokenizer)[tokens].sum())
+    return _Text(name, tokens, size, other)
+
+
+def _settings(path: Path, data: Sequence[str]) -> dict[str, Any]:
+    """How a run has parted these texts, if it was trained on them: what it held out is asked for.
+
+    Empty for other texts.
+    """
+    from workingpapers.demix.runs import read_run, run_folder
+
+    folder = run_folder(path)
+    if folder is None:
+        return {}
+    run, source = read_run(folder), _source(data)
+    if isinstance(source, Path):
+        if run.data is None or Path(run.data).resolve() != source.resolve():
+            return {}
+    elif run.data is not None:
+        return {}
+    return {
+        "splits": run.splits,
+        "anonymise": run.anonymise,
+        "deduplicate": run.deduplicate,
+        "limit_bytes": run.limit_bytes,
+        "text": run.text,
+        "domain": run.domain,
+    }
 
 
 def _source(data: Sequence[str]) -> "Path | list[str]":
     """The path of the user's domains, or names of embedded ones."""
     from workingpapers.demix.data import EMBEDDED
 
-    if len(data) == 1 and data[0] not in EMBEDDED:
+    if len(data) == 1 and (Path(data[0]).exists() or data[0] not in EMBEDDED):
         return Path(data[0])
     return list(data)
 
@@ -1161,15 +1257,10 @@ def _one_domain(data: str, name: str, field: str) -> "DomainTexts":
     from workingpapers.demix.data import documents as embedded_documents
     from workingpapers.foundation.text import documents
 
-    if data in EMBEDDED:
+    if data in EMBEDDED and not Path(data).exists():
         known = EMBEDDED[data]
         return DomainTexts(name, {"all": embedded_documents(data)}, known.source, known.licence)
     return DomainTexts(name, {"all": list(documents(Path(data), text=field))}, data)
-
-
-def _part(corpus: "DomainCorpus", split: str) -> "tuple[np.ndarray, int, np.ndarray]":
-    other = "train" if split == "dev" else "dev"
-    return corpus.part(split), corpus.bytes[split], corpus.part(other)
 
 
 def _fitted(model: "ModularLM", tokens: "torch.Tensor") -> dict[str, float]:
@@ -1186,7 +1277,8 @@ def _fitted(model: "ModularLM", tokens: "torch.Tensor") -> dict[str, float]:
         row = tokens[None, start:end].to(device)
         found.append(model.token_logprobs(row, previous=previous.to(device))[:, 0])
     fitted = fit_weights(torch.cat(found, 1)).tolist()
-    return dict(zip(model.domains, fitted, strict=True))
+    # What is next to nothing is noise.
+    return {name: one for name, one in zip(model.domains, fitted, strict=True) if one > 1e-3}
 
 
 def _text_or_file(what: str) -> str:

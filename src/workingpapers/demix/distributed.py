@@ -63,13 +63,12 @@ class Division:
 
 def expert_stacks(model: nn.Module) -> dict[str, nn.Parameter]:
     """The parameters whose first axis is the expert, by their names in the model."""
-    if not hasattr(model, "shared_parameters"):
+    modular: Any = model
+    if not hasattr(modular, "shared_parameters"):
         return {}
-    shared = {weight.data_ptr() for weight in model.shared_parameters().values()}
+    shared = {weight.data_ptr() for weight in modular.shared_parameters().values()}
     return {
-        name: weight
-        for name, weight in model.named_parameters()
-        if weight.data_ptr() not in shared
+        name: weight for name, weight in model.named_parameters() if weight.data_ptr() not in shared
     }
 
 
@@ -91,7 +90,7 @@ class ExpertTraining:
             weight for name, weight in model.named_parameters() if name not in self.stacks
         ]
         self._group: Any = None
-        if self.stacks:
+        if self.stacks and self.processes > 1:
             _check(fabric)
             self._group = self._make_groups()
 

@@ -34,10 +34,10 @@ class Score:
     bytes: int | None
     """Of the text in UTF-8; None for tokens."""
     divergence: float | None
-    """With top_k: KL divergence, in nats a token, of the reduced mixture from the full one, over
-    the first row."""
+    """With top_k: KL divergence, in nats a token, of the reduced mixture from the full one, as it
+    would be over the first row, which all read."""
     prior: Float[Tensor, " experts"]
-    """As it was after the last row."""
+    """As it was after the last row; 0 where one was left out."""
 
     @property
     def perplexity(self) -> float:
@@ -67,8 +67,8 @@ class Step:
 class MixtureLM:
     """Domain experts and the rule that weighs them (paper, section 4).
 
-    `experts` are the names (or numbers) of those that take part, None: all. With `top_k`, only
-    the k that weigh most over the first row (for `generate`, at the end of the prompt) read on.
+    `experts` are the names (or numbers) of those that take part, None: all. With `top_k`, all
+    read the first row (for `generate`, the prompt), and only the k that weighed most read on.
     Nothing is remembered from one call to the next: each begins with the posterior as it is here.
     """
 
@@ -116,18 +116,36 @@ class MixtureLM:
         """
         tokens = self.encode(text) if isinstance(text, str) else as_tokens(text)
         rows = windows(len(tokens), self.model.context, self._stride(stride))
-        posterior = copy.copy(self.posterior)
-        numbers, kept = self.numbers, list(range(len(self.numbers)))
+        posterior, kept = copy.copy(self.posterior), list(range(len(self.numbers)))
         found = torch.full((len(tokens),), torch.nan, dtype=torch.float64)
-        log_weights = torch.full((len(numbers), len(tokens)), -torch.inf, dtype=torch.float64)
+        log_weights = torch.full((len(kept), len(tokens)), -torch.inf, dtype=torch.float64)
         divergence = None
-        if self.top_k is not None:
-            start, _, end = rows[0]
-            logprobs = self._row_logprobs(tokens, [(start, end)], numbers)[:, 0]
-            kept = self._heaviest(posterior.weights(logprobs[:, None])[:, 0].exp().mean(1))
-            divergence = self._divergence(tokens[:end], posterior, kept)
+        if self.top_k is None:
+            self._score_rows(tokens, rows, posterior, kept, found, log_weights)
+        else:
+            # All experts read the first row, so that no token chooses who scores it.
+            self._score_rows(tokens, rows[:1], posterior, kept, found, log_weights)
+            first = slice(rows[0][2])
+            kept = self._heaviest(log_weights[:, first].exp().mean(1))
+            divergence = self._divergence(tokens[first], self.posterior, kept)
             posterior = posterior.select(kept)
-            numbers = tuple(self.numbers[place] for place in kept)
+            self._score_rows(tokens, rows[1:], posterior, kept, found, log_weights)
+        size = len(text.encode()) if isinstance(text, str) else None
+        prior = torch.zeros(len(self.numbers), dtype=torch.float64)
+        prior[kept] = posterior.prior(len(kept))
+        return Score(tokens, found, log_weights, self.experts, size, divergence, prior)
+
+    def _score_rows(
+        self,
+        tokens: Tensor,
+        rows: list[tuple[int, int, int]],
+        posterior: DomainPosterior,
+        kept: list[int],
+        found: Tensor,
+        log_weights: Tensor,
+    ) -> None:
+        """Fill in what the kept experts make of some rows; an updating prior moves on."""
+        numbers = tuple(self.numbers[place] for place in kept)
         for some in _of_one_length(rows):
             spans = [(start, end) for start, _, end in some]
             logprobs = self._row_logprobs(tokens, spans, numbers)
@@ -141,9 +159,6 @@ class MixtureLM:
                     weights = together[:, number]
                 found[scored:end] = mix(row, weights)[scored - start :]
                 log_weights[kept, scored:end] = weights[:, scored - start :]
-        size = len(text.encode()) if isinstance(text, str) else None
-        prior = posterior.prior(len(numbers))
-        return Score(tokens, found, log_weights, self.experts, size, divergence, prior)
 
     def perplexity(
         self, tokens: "Sequence[int] | np.ndarray | Tensor", *, stride: int | None = None
@@ -350,6 +365,8 @@ def windows(length: int, context: int, stride: int) -> list[tuple[int, int, int]
 
 def _of_one_length(rows: list[tuple[int, int, int]]) -> Iterator[list[tuple[int, int, int]]]:
     """Rows that can be read together: all but a shorter last one, a few at a time."""
+    if not rows:
+        return
     long = [row for row in rows if row[2] - row[0] == rows[0][2] - rows[0][0]]
     for first in range(0, len(long), 64):
         yield long[first : first + 64]

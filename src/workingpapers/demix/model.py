@@ -30,8 +30,7 @@ _TOKENS_AT_ONCE = 4096
 _LOGITS_IN_TRAINING = 1 << 22
 """More numbers of logits are made in parts, which takes a little longer and less memory."""
 
-STANDARD_DEVIATION = 0.02
-"""Of initial weights. With nn.Embedding's 1 and a tied head, gradients are subnormal and slow."""
+_GPT2_DEVIATION, _GPT2_WIDTH = 0.02, 768
 
 SIZES: dict[str, dict[str, int]] = {
     "tiny": {"vocabulary": 2048, "length": 128, "dim": 64, "layers": 3, "heads": 4},
@@ -42,6 +41,15 @@ SIZES: dict[str, dict[str, int]] = {
     "1.3B": {"vocabulary": 50257, "length": 1024, "dim": 2048, "layers": 24, "heads": 32},
 }
 """Shapes by name: two for a laptop, and the paper's four (parameters of the dense model)."""
+
+
+def initial_deviation(dim: int) -> float:
+    """Standard deviation of initial weights: GPT-2's, and for other widths as 1 / sqrt(dim).
+
+    With GPT-2's own, narrow models learn little for hundreds of steps; with nn.Embedding's 1 and a
+    tied head, gradients are subnormal and slow.
+    """
+    return _GPT2_DEVIATION * math.sqrt(_GPT2_WIDTH / dim)
 
 
 @dataclass(frozen=True)
@@ -121,12 +129,10 @@ class DEMixFeedForward(nn.Module):
         self.down_bias = nn.Parameter(torch.zeros(experts, dim))
 
     def initialise(self, layers: int) -> None:
-        """GPT-2's random weights, the same ones for all experts."""
-        for weight, deviation in (
-            (self.up_weight, STANDARD_DEVIATION),
-            (self.down_weight, STANDARD_DEVIATION / math.sqrt(2 * layers)),
-        ):
-            nn.init.normal_(weight.data[0], std=deviation)
+        """Random weights as GPT-2's, the same ones for all experts."""
+        deviation = initial_deviation(self.up_weight.shape[1])
+        for weight, scale in ((self.up_weight, 1.0), (self.down_weight, 1 / math.sqrt(2 * layers))):
+            nn.init.normal_(weight.data[0], std=deviation * scale)
             weight.data[1:] = weight.data[0]
 
     def forward(
@@ -146,9 +152,8 @@ class DEMixFeedForward(nn.Module):
             up, up_bias, down, down_bias = (weight[experts[0]] for weight in weights)
             hidden = functional.gelu(torch.addmm(up_bias, x.flatten(0, 1), up))
             return torch.addmm(down_bias, hidden, down).view_as(x)
-        many = len(x) * x.shape[1] >= 128 * len(experts)
-        if many and x.device.type == "cpu" and not torch.is_grad_enabled():
-            return self._in_turn(x, experts)
+        if _in_cache(x, len(experts)):
+            return self._in_turn(x, experts, [len(x) // len(experts)] * len(experts))
         if experts != tuple(range(len(self.up_weight))):
             # A copy, and only of those asked for.
             weights = tuple(weight[list(experts)] for weight in weights)
@@ -157,19 +162,21 @@ class DEMixFeedForward(nn.Module):
         hidden = functional.gelu(torch.baddbmm(up_bias[:, None], by_expert, up))
         return torch.baddbmm(down_bias[:, None], hidden, down).view_as(x)
 
-    def _in_turn(self, x: Tensor, experts: tuple[int, ...]) -> Tensor:
+    def _in_turn(self, x: Tensor, experts: Sequence[int], rows: list[int]) -> Tensor:
         # The hidden values of one expert stay in a processor's cache, those of all do not; a
         # batched product would write its biases out, too.
         y = torch.empty_like(x)
-        parts = zip(x.chunk(len(experts)), y.chunk(len(experts)), experts, strict=True)
-        for rows, result, expert in parts:
-            hidden = torch.addmm(self.up_bias[expert], rows.flatten(0, 1), self.up_weight[expert])
+        for some, result, expert in zip(x.split(rows), y.split(rows), experts, strict=True):
+            hidden = torch.addmm(self.up_bias[expert], some.flatten(0, 1), self.up_weight[expert])
             down = self.down_bias[expert], functional.gelu(hidden), self.down_weight[expert]
             torch.addmm(*down, out=result.flatten(0, 1))
         return y
 
     def _grouped(self, x: Tensor, assignment: Assignment) -> Tensor:
-        order, counts = assignment.order, cast(Tensor, assignment.counts)
+        order, counts = cast(Tensor, assignment.order), cast(Tensor, assignment.counts)
+        if _in_cache(x, len(counts)):
+            y = self._in_turn(x[order], range(len(counts)), counts.tolist())
+            return torch.empty_like(x).index_copy_(0, order, y)
         length = x.shape[1]
         by_expert = x[order].flatten(0, 1)
         tokens = counts * length
@@ -178,7 +185,20 @@ class DEMixFeedForward(nn.Module):
         hidden = grouped_product(by_expert, self.up_weight, ends) + self.up_bias[which]
         hidden = functional.gelu(hidden)
         y = grouped_product(hidden, self.down_weight, ends) + self.down_bias[which]
-        return torch.empty_like(x).index_copy(0, cast(Tensor, order), y.view_as(x))
+        return torch.empty_like(x).index_copy(0, order, y.view_as(x))
+
+
+def _in_cache(x: Float[Tensor, "rows length dim"], experts: int) -> bool:
+    """Whether experts are faster one after another: on a CPU, with many tokens each.
+
+    Products into given memory have no gradient, and no mixed precision.
+    """
+    return (
+        x.device.type == "cpu"
+        and x.shape[0] * x.shape[1] >= 128 * experts
+        and not torch.is_grad_enabled()
+        and not torch.is_autocast_enabled("cpu")
+    )
 
 
 def grouped_product(
@@ -216,14 +236,15 @@ class Decoder(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
-        residual = STANDARD_DEVIATION / math.sqrt(2 * self.config.layers)
+        deviation = initial_deviation(self.config.dim)
+        residual = deviation / math.sqrt(2 * self.config.layers)
         for table in (self.tokens, self.positions):
-            nn.init.normal_(table.weight, std=STANDARD_DEVIATION)
+            nn.init.normal_(table.weight, std=deviation)
         for block in cast("list[Any]", self.blocks):
             attention = block.mixer
             for linear in (attention.query, attention.key, attention.value, attention.output):
                 last = linear is attention.output
-                nn.init.normal_(linear.weight, std=residual if last else STANDARD_DEVIATION)
+                nn.init.normal_(linear.weight, std=residual if last else deviation)
                 nn.init.zeros_(linear.bias)
             block.feed_forward.initialise(self.config.layers)
 
@@ -329,7 +350,7 @@ class DEMixLM(nn.Module):
             self.decoder = Decoder(config, count, int(config.domain_tokens))
         if config.domain_tokens:
             self.domain_vectors = nn.Embedding(len(self.domains), config.dim)
-            nn.init.normal_(self.domain_vectors.weight, std=STANDARD_DEVIATION)
+            nn.init.normal_(self.domain_vectors.weight, std=initial_deviation(config.dim))
 
     @property
     def context(self) -> int:
@@ -550,12 +571,15 @@ class DEMixLM(nn.Module):
         """
         shares = mixing_weights(self.domains, weights)
         self._check_modular("merge")
-        dense = DEMixLM(self.config, experts="none").to(self.device)
+        with torch.device("meta"):
+            # No random weights, which would also move PyTorch's generator.
+            dense = DEMixLM(self.config, experts="none")
+        dense = dense.to(next(self.parameters()).dtype).to_empty(device=self.device)
         named = [name for name, share in zip(self.domains, shares, strict=True) if share]
         kept = [share for share in shares if share]
         experts = [self.expert_parameters(name) for name in named]
         mean = {
-            key: torch.stack([s * one[key] for s, one in zip(kept, experts, strict=True)]).sum(0)
+            key: sum((s * one[key] for s, one in zip(kept, experts, strict=True)), torch.zeros(()))
             for key in experts[0]
         }
         if self.experts == "all":

@@ -9,6 +9,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from lightning_fabric import Fabric
@@ -16,11 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from workingpapers.demix.corpora import BlockSampler, DomainCorpus, blocks
-from workingpapers.demix.distributed import ExpertTraining
+from workingpapers.demix.distributed import Division, ExpertTraining
 from workingpapers.demix.model import DEMixLM
 from workingpapers.demix.protocol import expert_number
 from workingpapers.foundation.errors import InputError
-from workingpapers.foundation.training import History, TrainConfig, fit
+from workingpapers.foundation.training import History, TrainConfig, fit, step_seconds
 
 LEARNING_RATE = 4e-3
 WARMUP_SHARE = 0.08
@@ -127,6 +128,23 @@ def train(
     return _fit(model, corpora, config, rows, length, folder, fabric, progress)
 
 
+def time_step(
+    model: nn.Module,
+    corpora: Sequence[DomainCorpus],
+    config: TrainConfig,
+    *,
+    rows: int = 2,
+    length: int | None = None,
+    repeats: int = 3,
+) -> float:
+    """Median wall seconds of a step of `train` in one process; the model stays as it is."""
+    modular: Any = model
+    length = modular.context if length is None else length
+    batches = _batches(corpora, Division.of(len(corpora), rows, 1, 0), 1, length, config.seed)
+    with _without_subnormals():
+        return step_seconds(model, _loss(model), batches, config, repeats=repeats)
+
+
 def _fit(
     model: nn.Module,
     corpora: Sequence[DomainCorpus],
@@ -146,17 +164,6 @@ def _fit(
             "other as tasks"
         )
     experts = ExpertTraining(model, fabric, len(corpora), rows)
-    own = experts.division
-    sampler = BlockSampler(
-        [corpora[number] for number in own.domains], length, own.rows, config.seed
-    )
-    domain = torch.tensor(own.domains).repeat_interleave(own.rows)
-
-    def batches(index: int) -> Batch:
-        # Of processes that share a domain, each takes the next rows.
-        found = sampler(index // processes * own.group + own.member)
-        return torch.from_numpy(found).to(torch.int64).flatten(0, 1), domain
-
     divided = processes > 1 and bool(experts.stacks)
     training = model.training
     try:
@@ -166,8 +173,8 @@ def _fit(
         ):
             return fit(
                 model,
-                next_token_loss if isinstance(model, DEMixLM) else _decoder_loss(model),
-                batches,
+                _loss(model),
+                _batches(corpora, experts.division, processes, length, config.seed),
                 config,
                 folder=folder,
                 fabric=fabric,
@@ -181,17 +188,34 @@ def _fit(
         model.train(training)
 
 
-def _decoder_loss(model: nn.Module) -> Callable[[nn.Module, Batch], Tensor]:
-    """As `next_token_loss`, of a decoder of transformers, wrapped or plain."""
+def _batches(
+    corpora: Sequence[DomainCorpus], own: Division, processes: int, length: int, seed: int
+) -> Callable[[int], Batch]:
+    """The rows that one process reads, and their domains, by the number that `fit` gives them."""
+    sampler = BlockSampler([corpora[number] for number in own.domains], length, own.rows, seed)
+    domain = torch.tensor(own.domains).repeat_interleave(own.rows)
+
+    def batches(index: int) -> Batch:
+        # Of processes that share a domain, each takes the next rows.
+        found = sampler(index // processes * own.group + own.member)
+        return torch.from_numpy(found).flatten(0, 1), domain
+
+    return batches
+
+
+def _loss(model: nn.Module) -> Callable[[nn.Module, Batch], Tensor]:
+    """The loss of a batch, for our own models, and wrapped or plain decoders of transformers."""
+    if isinstance(model, DEMixLM):
+        return next_token_loss
     modular = hasattr(model, "domains")
 
-    def loss(model: nn.Module, batch: Batch) -> Tensor:
+    def decoder_loss(model: nn.Module, batch: Batch) -> Tensor:
         rows, domain = batch
         more = {"domain": domain} if modular else {}
         logits = model(input_ids=rows[:, :-1], use_cache=False, **more).logits
         return functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten())
 
-    return loss
+    return decoder_loss
 
 
 @contextmanager
@@ -270,7 +294,7 @@ def held_out_rows(
     """Rows of a part of a corpus, evenly spread over it, and the token before each."""
     rows, previous = blocks(corpus.part(part), length)
     if len(rows) > most:
-        chosen = torch.arange(most) * len(rows) // most
+        chosen = np.arange(most) * len(rows) // most
         rows, previous = rows[chosen], previous[chosen]
     return torch.from_numpy(rows), torch.from_numpy(previous)
 
@@ -281,5 +305,7 @@ def nearest_expert(
     previous: Int[Tensor, " rows"] | None = None,
 ) -> str:
     """The expert under which held-out rows are likeliest (paper, section 5.1)."""
-    logprobs = model.token_logprobs(tokens, previous=previous)
+    device = next(model.parameters()).device
+    before = None if previous is None else previous.to(device)
+    logprobs = model.token_logprobs(tokens.to(device), previous=before)
     return model.domains[int(logprobs.double().mean((1, 2)).argmax())]

@@ -163,7 +163,8 @@ def fit(
     `before_update` sees the gradients before they are clipped, `after_update` the new weights.
     `gradient_norm` gives the norm to clip by where it is not that of this process's gradients
     alone, and `before_save`, called in all processes before each save and at the end, completes
-    the weights and the optimizer where each process trains some of them. Random numbers are seeded anew at each step, from the seed, the step and the process.
+    the weights and the optimizer where each process trains some of them. Random numbers are
+    seeded anew at each step, from the seed, the step and the process.
 
     Ctrl-C ends the step, saves and raises KeyboardInterrupt. Raises InputError for a run of another
     configuration or number of threads in `folder`, DivergedError for a loss that is not finite.
@@ -286,9 +287,7 @@ def _update(
         before_update(model, step)
     largest = config.clip or math.inf
     if gradient_norm is None:
-        norm = fabric.clip_gradients(
-            model, optimizer, max_norm=largest, error_if_nonfinite=False
-        )
+        norm = fabric.clip_gradients(model, optimizer, max_norm=largest, error_if_nonfinite=False)
     else:
         norm = gradient_norm(model)
         nn.utils.clip_grads_with_norm_(model.parameters(), largest, norm)
