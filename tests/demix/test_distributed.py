@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workingpapers.demix.corpora import BlockSampler, DomainCorpus
@@ -131,6 +131,7 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
         assert_same(torch.load(tmp_path / f"shared-{rank}.pt"), alone)
 
 
+@settings(max_examples=30)
 @given(st.integers(1, 6), st.integers(1, 4), st.integers(1, 3), st.booleans())
 def test_all_processes_together_read_every_row_once(
     one: int, factor: int, share: int, several_domains: bool

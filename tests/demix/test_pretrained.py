@@ -310,6 +310,15 @@ def test_experts_come_and_go(decoder: PreTrainedModel) -> None:
         model.remove_expert("medicine")
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_merging_keeps_the_precision(dtype: torch.dtype) -> None:
+    model = trained(gpt2()).to(dtype)
+    one = model.merge({NAMES[1]: 1.0})
+    assert one.dtype == dtype
+    tokens, _ = rows()
+    assert torch.equal(one(tokens).logits, model(tokens, domain=1).logits)
+
+
 def test_random_experts_begin_as_the_decoder_did() -> None:
     torch.manual_seed(0)
     decoder = gpt2(n_embd=64, n_layer=8)

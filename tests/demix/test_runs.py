@@ -154,6 +154,17 @@ def test_a_run_goes_on_with_its_own_texts_and_settings_only(
         read_run(tmp_path)
 
 
+def test_a_run_that_cannot_be_leaves_no_folder(texts: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="expected at least 5001, a block and the token before"):
+        Training(small_run(texts, length=5000), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "letter.txt").touch()
+    with pytest.raises(InputError, match="has no domain 'lake'"):
+        Training(small_run(texts, domains=["lake"]), tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["letter.txt"]
+
+
 @pytest.mark.parametrize("experts", ["ffn", "none", "all"])
 def test_a_plan_counts_what_there_will_be(experts: Any, texts: Path) -> None:
     run = small_run(texts, experts=experts, training={"accumulate": 2})
@@ -204,6 +215,8 @@ def test_a_time_budget_becomes_steps(texts: Path, tmp_path: Path) -> None:
     training = Training(run, tmp_path / "run")
     with pytest.raises(InputError, match="expected `settle` first"):
         training.fit()
+    assert read_run(tmp_path / "run") == run
+    training = Training(read_run(tmp_path / "run"), tmp_path / "run")
     training.settle()
     config = training.run.training
     assert config.steps is not None

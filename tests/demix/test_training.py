@@ -166,10 +166,10 @@ def test_defaults_are_the_papers_and_adapt_slowly() -> None:
     assert (config.warmup, config.clip, config.learning_rate) == (8, 0.1, 5e-4)
     assert train_config(2048, steps=100, adapting=True).learning_rate == pytest.approx(5e-5)
     # Narrow models learn faster, the wider the slower.
-    assert [peak_learning_rate(dim) for dim in (16, 64, 256, 640)] == [4e-3, 4e-3, 1e-3, 5e-4]
-    assert peak_learning_rate(64, adapting=True) == 1e-3
+    assert [peak_learning_rate(dim) for dim in (16, 64, 256, 640)] == [8e-3, 8e-3, 2e-3, 8e-4]
+    assert peak_learning_rate(64, adapting=True) == 2e-3
     changed = train_config(64, steps=10, clip=None, seed=3, learning_rate=1.0)
-    assert (changed.clip, changed.seed, changed.learning_rate) == (1.0, 3, 1.0)
+    assert (changed.clip, changed.seed, changed.learning_rate) == (0.1, 3, 1.0)
     assert train_config(64, seconds=3.0).steps is None
 
 

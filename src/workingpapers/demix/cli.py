@@ -300,6 +300,7 @@ def train(
             length=length,
             rows=rows,
             seed_share=seed_share,
+            processes=devices,
             training={
                 "steps": steps,
                 "seconds": None if minutes is None else 60 * minutes,

@@ -169,11 +169,11 @@ def load_domains(
             domains[name] = _of_tokens(each, tokenizer, end)
         else:
             domains[name] = _of_texts(each, parted.pop(name), tokenizer)
-    corpora = Corpora(domains, tokenizer, end)
-    if folder is not None:
-        _store(folder, corpora)
-        corpora = _stored(folder)
-    return _checked(corpora, block)
+    corpora = _checked(Corpora(domains, tokenizer, end), block)
+    if folder is None:
+        return corpora
+    _store(folder, corpora)
+    return _stored(folder)
 
 
 def _check(splits: Sequence[float], block: int, limit_bytes: int | None) -> None:

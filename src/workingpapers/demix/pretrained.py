@@ -535,6 +535,7 @@ class DEMixForCausalLM(PreTrainedModel, GenerationMixin):
         shares = mixing_weights(self.domains, weights)
         with no_init_weights():
             plain = AutoModelForCausalLM.from_config(copy.deepcopy(self.config.backbone))
+        plain = plain.to(self.dtype)
         plain.tie_weights()
         means = {key: _mean(stack.data, shares) for key, stack in self._stacks().items()}
         target = {name: weight.data for name, weight in plain.named_parameters()}

@@ -16,7 +16,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -322,8 +322,11 @@ def read_run(folder: Path) -> RunConfig:
 
 
 def claim_run(folder: Path, run: RunConfig) -> None:
-    """Write run.json, or find the same there; InputError for another run's."""
-    if not _is_claimed(folder, run):
+    """Write run.json, or find the same there; InputError for another run's.
+
+    Steps take the place of the time budget that they come from.
+    """
+    if not _is_claimed(folder, run) or read_run(folder).training.steps != run.training.steps:
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(asdict(run), indent=2, ensure_ascii=False) + "\n"
         write_atomically(folder / "run.json", text)
@@ -335,6 +338,8 @@ def _is_claimed(folder: Path, run: RunConfig) -> bool:
     if not path.exists():
         return False
     found = read_run(folder)
+    if found.training.seconds is not None and run.training.seconds is None:
+        found = replace(found, training=run.training)
     if found != run:
         raise InputError(f"{path}: the folder holds a run of other settings")
     _check_same_tokens(found, run.tokens_sha256)
@@ -416,6 +421,21 @@ def open_corpora(run: RunConfig, folder: Path | None = None) -> Corpora:
     return load_domains({name: found[name] for name in run.domains}, tokenizer, **options)
 
 
+@contextmanager
+def _leaving_nothing_new(folder: Path | None) -> Iterator[None]:
+    """After a failure a new run's folder is as it was, so that the next try finds it empty."""
+    ours = ("run.json", "corpora")
+    new = folder is not None and not any((folder / name).exists() for name in ours)
+    try:
+        yield
+    except BaseException:
+        if new and folder is not None and folder.is_dir():
+            shutil.rmtree(folder / "corpora", ignore_errors=True)
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+
+
 def _given_tokenizer(run: RunConfig) -> "Tokenizer | None":
     if run.tokenizer is not None:
         return load_tokenizer(Path(run.tokenizer))
@@ -451,9 +471,9 @@ def _digest(corpora: Corpora) -> str:
 class Training:
     """A run's corpora, and what is made of them.
 
-    With a `folder`, tokens are kept there. `run` is then the configuration with the digest of the
-    data; where it has seconds, `settle` turns them into steps before `fit`. InputError for data
-    that are missing, not as expected, or not what the run was begun with.
+    With a `folder`, run.json and the tokens are written there. `run` is then the configuration
+    with the digest of the data; where it has seconds, `settle` turns them into steps before `fit`.
+    InputError for data that are missing, not as expected, or not what the run was begun with.
 
         first = all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK"))
         with replacing(out if first else None):
@@ -465,13 +485,16 @@ class Training:
 
     def __init__(self, run: RunConfig, folder: Path | None = None, device: str = "cpu") -> None:
         self.folder, self.device = folder, device
-        if folder is not None:
-            # Another run's folder is refused before anything is written there.
-            _is_claimed(folder, run)
-        self.corpora = open_corpora(run, folder)
-        digest = _digest(self.corpora)
-        _check_same_tokens(run, digest)
-        self.run = replace(run, tokens_sha256=digest)
+        with _leaving_nothing_new(folder):
+            if folder is not None:
+                # Another run's folder is refused before anything is written there.
+                _is_claimed(folder, run)
+            self.corpora = open_corpora(run, folder)
+            digest = _digest(self.corpora)
+            _check_same_tokens(run, digest)
+            self.run = replace(run, tokens_sha256=digest)
+            if folder is not None:
+                claim_run(folder, self.run)
         self.domains = tuple(self.corpora.domains)
         self._corpora = self.corpora.select(self.domains)
         kinds = self.corpora.tokenizer.get_vocab_size()

@@ -23,15 +23,16 @@ from workingpapers.demix.protocol import expert_number
 from workingpapers.foundation.errors import InputError
 from workingpapers.foundation.training import History, TrainConfig, fit, step_seconds
 
-LEARNING_RATE = 4e-3
+LEARNING_RATE = 8e-3
+"""The best for 64 channels."""
 WARMUP_SHARE = 0.08
 BETAS = (0.9, 0.95)
 WEIGHT_DECAY = 0.1
+CLIP = 0.1
 
 PAPER_DIM = 768
 """From this width on, defaults are the paper's."""
 PAPER_LEARNING_RATE = 5e-4
-PAPER_CLIP = 0.1
 
 Batch = tuple[Int[Tensor, "rows _"], Int[Tensor, " rows"]]
 
@@ -58,15 +59,16 @@ def train_config(
 ) -> TrainConfig:
     """The paper's way of training a model of width `dim`, with `changes` of single settings.
 
-    AdamW with betas of .9 and .95 and a weight decay of .1; the learning rate grows for 8 % of the
-    steps and then falls linearly to 0. A change that is None is none.
+    AdamW with betas of .9 and .95 and a weight decay of .1, gradients clipped at a norm of .1; the
+    learning rate grows for 8 % of the steps and then falls linearly to 0. A change that is None
+    is none.
     """
     settings: dict[str, Any] = {
         "learning_rate": peak_learning_rate(dim, adapting=adapting),
         "schedule": "linear",
         "weight_decay": WEIGHT_DECAY,
         "betas": BETAS,
-        "clip": PAPER_CLIP if dim >= PAPER_DIM else 1.0,
+        "clip": CLIP,
         "steps": steps,
         "seconds": seconds,
     }
