@@ -967,6 +967,8 @@ def _check_nodes(nodes: int) -> None:
 def _fabric(device: str, devices: int, nodes: int, strategy: str, precision: Any) -> Any:
     from lightning_fabric import Fabric
 
+    if device == "cpu" and devices > (os.cpu_count() or 1):
+        raise InputError(f"--devices {devices}: expected at most {os.cpu_count()}, the processors")
     try:
         return Fabric(
             accelerator=device,

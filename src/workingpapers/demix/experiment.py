@@ -54,14 +54,6 @@ REMOVED = ("scripture", "cxx", "reviews", "shakespeare", "licences")
 CURVES = {"dense": "dense", "domain token": "dense, domain token", "demix": "experts"}
 """Models whose learning is drawn, by the names that they have there."""
 
-_SMALL = {
-    "vocabulary": 2048,
-    "length": 128,
-    "dim": 64,
-    "layers": 3,
-    "heads": 4,
-    "rows": 2,
-}
 SETTINGS: Mapping[Scale, Mapping[str, Any]] = {
     "quick": {
         "training": ("pycode", "shakespeare", "scripture", "licences"),
@@ -82,17 +74,24 @@ SETTINGS: Mapping[Scale, Mapping[str, Any]] = {
         "adapt_rows": 8,
         "adapt_learning_rate": 2e-3,
     },
+    # The paper's models read many tokens a parameter. This one reads so many, too: a network of 64
+    # channels learns so little from as much arithmetic that it has no need of experts.
     "laptop": {
         "training": TRAINING,
         "novel": NOVEL,
         "limit_bytes": 2_000_000,
-        **_SMALL,
-        "steps": 500,
-        "learning_rate": 8e-3,
+        "vocabulary": 1024,
+        "length": 128,
+        "dim": 32,
+        "layers": 2,
+        "heads": 2,
+        "rows": 2,
+        "steps": 1000,
+        "learning_rate": 16e-3,
         "test_rows": 40,
         "held_out_rows": 20,
         "adapted": ("tweets", "amazon", "readme"),
-        "adapt_steps": 60,
+        "adapt_steps": 100,
         "adapt_rows": 8,
         "adapt_learning_rate": 2e-3,
     },
@@ -117,7 +116,7 @@ SETTINGS: Mapping[Scale, Mapping[str, Any]] = {
         "adapt_learning_rate": 5e-5,
     },
 }
-"""The learning rate at laptop is the best of 4e-3, 8e-3, 12e-3 and 16e-3 for the dense model, on
+"""The learning rate at laptop is the best of 4e-3, 8e-3, 16e-3 and 24e-3 for the dense model, on
 development text and with a seed that is not reported; all models use it."""
 
 
@@ -313,7 +312,7 @@ CLAIMS = (
     _timed(
         "batched-mixing",
         "Scoring with eight experts at once takes less CPU time than in eight passes: the models "
-        "that are trained here at laptop (64 channels, 3 layers, rows of 128 tokens).",
+        "that are trained here at laptop (32 channels, 2 layers, rows of 128 tokens).",
         at_most(0.85),
     ),
     _timed(
@@ -374,7 +373,9 @@ def _durations(study: Study, measure: Any) -> Iterator[Result]:
         often = {"repeats": 3, "seconds_a_turn": 0.1}
     tasks = [
         measure.TimingTask("step", **often),
-        measure.TimingTask("mixing", **often, dim=64, layers=3, length=128),
+        measure.TimingTask(
+            "mixing", **often, dim=32, layers=2, heads=2, length=128, vocabulary=1024
+        ),
         measure.TimingTask("mixing", **often),
         measure.TimingTask("layer", **often, dim=256),
     ]

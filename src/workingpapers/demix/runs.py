@@ -566,7 +566,11 @@ class Training:
         return shared, sum(weight.numel() for weight in one.values())
 
     def settle(self, processes: int = 1, jobs: int = 0) -> None:
-        """Turn a time budget into steps, by timing a few; nothing where the run has steps."""
+        """Turn a time budget into steps, by timing a few; nothing where the run has steps.
+
+        InputError where so many processes cannot divide the rows.
+        """
+        self._check_rows(processes)
         config = self.run.training
         if config.seconds is None:
             return
@@ -585,7 +589,6 @@ class Training:
 
     def plan(self, *, processes: int = 1, jobs: int = 0) -> Plan:
         """What it will take, for --dry-run; a few steps are timed, and nothing is written."""
-        self._check_rows(processes)
         self.settle(processes=processes, jobs=jobs)
         config = self._config()
         shared, per_expert = self._sizes
