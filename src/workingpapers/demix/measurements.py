@@ -19,7 +19,14 @@ from workingpapers.demix.corpora import Corpora, DomainCorpus, blocks, load_doma
 from workingpapers.demix.mixture import MixtureLM
 from workingpapers.demix.model import Assignment, DEMixFeedForward, DEMixLM, Experts, LMConfig
 from workingpapers.demix.posterior import DomainPosterior, History, fit_weights, mix
-from workingpapers.demix.training import BETAS, WEIGHT_DECAY, adapt, nearest_expert, train
+from workingpapers.demix.training import (
+    BETAS,
+    WEIGHT_DECAY,
+    adapt,
+    nearest_expert,
+    train,
+    without_subnormals,
+)
 from workingpapers.foundation.training import TrainConfig, count_parameters
 
 Record = dict[str, Any]
@@ -98,7 +105,6 @@ def prepare_corpora(task: ModelTask) -> Record:
 
 def train_and_measure(task: ModelTask) -> Record:
     """Train the model and measure what the claims about it need."""
-    torch.set_flush_denormal(True)
     known, novel = _corpora(task.setting, task.corpora)
     corpora = list(known.domains.values())
     if task.model == "without":
@@ -482,22 +488,22 @@ class TimingTask:
 def time_in_turn(task: TimingTask) -> dict[str, float]:
     """CPU time of each way over that of the first: medians of ratios of interleaved turns."""
     torch.manual_seed(0)
-    torch.set_flush_denormal(True)
     ways = {"step": _steps, "mixing": _mixing, "layer": _layers}[task.what](task)
-    counts = {}
-    for name, way in ways.items():
-        way()
-        started = time.process_time()
-        way()
-        once = max(time.process_time() - started, 1e-6)
-        counts[name] = max(1, round(task.seconds_a_turn / once))
+    counts: dict[str, int] = {}
     turns: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(task.repeats):
+    with without_subnormals():
         for name, way in ways.items():
+            way()
             started = time.process_time()
-            for _ in range(counts[name]):
-                way()
-            turns[name].append((time.process_time() - started) / counts[name])
+            way()
+            once = max(time.process_time() - started, 1e-6)
+            counts[name] = max(1, round(task.seconds_a_turn / once))
+        for _ in range(task.repeats):
+            for name, way in ways.items():
+                started = time.process_time()
+                for _ in range(counts[name]):
+                    way()
+                turns[name].append((time.process_time() - started) / counts[name])
     first = next(iter(turns.values()))
     return {
         name: statistics.median(mine / one for mine, one in zip(times, first, strict=True))

@@ -143,7 +143,7 @@ def time_step(
     modular: Any = model
     length = modular.context if length is None else length
     batches = _batches(corpora, Division.of(len(corpora), rows, 1, 0), 1, length, config.seed)
-    with _without_subnormals():
+    with without_subnormals():
         return step_seconds(model, _loss(model), batches, config, repeats=repeats)
 
 
@@ -170,7 +170,7 @@ def _fit(
     training = model.training
     try:
         with (
-            _without_subnormals(),
+            without_subnormals(),
             experts.outside_wrapper(model, fabric) if divided else nullcontext(),
         ):
             return fit(
@@ -221,7 +221,7 @@ def _loss(model: nn.Module) -> Callable[[nn.Module, Batch], Tensor]:
 
 
 @contextmanager
-def _without_subnormals() -> Iterator[None]:
+def without_subnormals() -> Iterator[None]:
     """Numbers too small for full precision are 0 on the processor, which is many times slower with
     them; they occur in gradients where a softmax is sure of itself."""
     kept_before = bool(torch.tensor(1e-39) * 0.5)
