@@ -166,7 +166,8 @@ def test_a_folder_that_is_no_decoder(refused, tmp_path):
     )
     config.write_text(json.dumps({"model_type": "bert"}))
     assert refused("compare", "bert", "texts") == (
-        "bert: config.json: expected a decoder of type gpt2, gpt_neo or llama, found 'bert'"
+        "bert: config.json: expected a decoder of type gpt2, gpt_neox, gpt_neo or llama, "
+        "found 'bert'"
     )
     assert refused(*train("texts", "--from", "one", "--size", "small", "--dim", "8")) == (
         "vocabulary: expected without a decoder, which has its own"
@@ -248,3 +249,9 @@ def test_the_last_expert_stays(refused, command):
 )  # fmt: skip
 def test_options_that_cannot_be(refused, arguments, expected):
     assert refused(*arguments) == expected
+
+
+def test_a_model_is_not_replaced_by_what_is_made_of_it(refused) -> None:
+    wanted = "one: is the model itself, which would be lost; expected another folder"
+    assert refused("merge", "one", "one", "--weights", "court=1", "--force") == wanted
+    assert refused("rename", "one", "court", "law", "--out", "one", "--force") == wanted

@@ -25,6 +25,8 @@ from transformers import (
     GPT2Model,
     GPTNeoConfig,
     GPTNeoForCausalLM,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedModel,
@@ -64,6 +66,18 @@ def gpt_neo() -> GPTNeoForCausalLM:
     return GPTNeoForCausalLM(config).eval()
 
 
+def gpt_neox() -> GPTNeoXForCausalLM:
+    config = GPTNeoXConfig(
+        **SHAPE,
+        max_position_embeddings=32,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=24,
+    )
+    return GPTNeoXForCausalLM(config).eval()
+
+
 def llama(**options: Any) -> LlamaForCausalLM:
     config = LlamaConfig(
         **SHAPE,
@@ -81,6 +95,7 @@ def llama(**options: Any) -> LlamaForCausalLM:
 MAKERS: dict[str, Callable[[], PreTrainedModel]] = {
     "gpt2": gpt2,
     "gpt_neo": gpt_neo,
+    "gpt_neox": gpt_neox,
     "llama": llama,
 }
 
@@ -385,7 +400,7 @@ def test_what_is_wrong_is_said() -> None:
     with pytest.raises(InputError, match=r"^decoder: expected a model with a head for language"):
         DEMixForCausalLM.from_decoder(GPT2Model(gpt2().config), ["a"])
     bert = BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, is_decoder=True)
-    of_three = "expected a decoder of type gpt2, gpt_neo or llama, found 'bert'$"
+    of_three = "expected a decoder of type gpt2, gpt_neox, gpt_neo or llama, found 'bert'$"
     with pytest.raises(InputError, match=r"^decoder: " + of_three):
         DEMixForCausalLM.from_decoder(BertLMHeadModel(bert), ["a"])
     with pytest.raises(InputError, match=r"^backbone: " + of_three):

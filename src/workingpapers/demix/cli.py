@@ -180,7 +180,9 @@ def train(
     decoder: Annotated[
         Path | None,
         typer.Option(
-            "--from", metavar="DECODER", help="Begin with transformers' gpt2, gpt_neo or llama."
+            "--from",
+            metavar="DECODER",
+            help="Begin with transformers' gpt2, gpt_neox, gpt_neo, llama.",
         ),
     ] = None,
     tokenizer: Annotated[
@@ -394,6 +396,7 @@ def add(
     Training changes the new expert only (DEMix-DAPT): the old ones stay as they are.
     """
     _check_target(out, in_place, force)
+    _check_other(checkpoint, out)
     if file is not None and not (data is None and init is None):
         raise InputError("--file: expected without DATA and --init")
     if init == "nearest" and data is None:
@@ -453,6 +456,7 @@ def remove(
 ) -> None:
     """Remove an expert. In place, its file is moved aside, not deleted."""
     _check_target(out, in_place, force)
+    _check_other(checkpoint, out)
     from workingpapers.demix.checkpoint import remove_expert
 
     folder = _model_folder(checkpoint)
@@ -472,6 +476,7 @@ def rename(
 ) -> None:
     """Give an expert another name."""
     _check_target(out, in_place, force)
+    _check_other(checkpoint, out)
     from workingpapers.demix.checkpoint import rename_expert
 
     folder = _model_folder(checkpoint)
@@ -490,6 +495,7 @@ def restrict(
 ) -> None:
     """Keep these experts only, in this order. In place, files of others are moved aside."""
     _check_target(out, in_place, force)
+    _check_other(checkpoint, out)
     from workingpapers.demix.checkpoint import restrict as keep
 
     folder = _model_folder(checkpoint)
@@ -778,6 +784,7 @@ def merge(
 
     if not isinstance(opened.model, DEMixLM):
         raise InputError(f"{checkpoint}: a wrapped decoder; `demix export` writes it merged")
+    _check_other(checkpoint, out)
     shares = opened.shares(weights, like)
     save_model(
         out,
@@ -1336,6 +1343,14 @@ def _check_target(out: Path | None, in_place: bool, force: bool) -> None:
         raise InputError(f"--out {out}: expected a folder, found a file")
     if out.is_dir() and any(out.iterdir()) and not force:
         raise InputError(f"--out {out}: the folder is not empty; --force replaces a model")
+
+
+def _check_other(checkpoint: Path, out: Path | None) -> None:
+    """InputError where a model would be replaced by what is made of it."""
+    if out is not None and out.resolve() == _model_folder(checkpoint).resolve():
+        raise InputError(
+            f"{out}: is the model itself, which would be lost; expected another folder"
+        )
 
 
 def _tell_changed(folder: Path, moved: Sequence[Path], as_json: bool) -> None:

@@ -12,7 +12,7 @@ try:
 except ImportError as error:
     raise missing_package("transformers", "demix") from error
 
-DECODERS = ("gpt2", "gpt_neo", "llama")
+DECODERS = ("gpt2", "gpt_neox", "gpt_neo", "llama")
 """Types of transformers' decoders whose feed-forward networks can become experts."""
 
 
@@ -54,7 +54,8 @@ def check_type(model_type: Any, where: str) -> None:
     """InputError, one line that names the types allowed, for any other."""
     if model_type not in DECODERS:
         raise InputError(
-            f"{where}: expected a decoder of type gpt2, gpt_neo or llama, found {model_type!r:.80}"
+            f"{where}: expected a decoder of type gpt2, gpt_neox, gpt_neo or llama, "
+            f"found {model_type!r:.80}"
         )
 
 

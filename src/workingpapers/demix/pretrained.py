@@ -145,7 +145,7 @@ def _install_experts(decoder: nn.Module, experts: int) -> None:
 
 
 class DEMixForCausalLM(PreTrainedModel, GenerationMixin):
-    """A decoder of transformers (gpt2, gpt_neo or llama) whose feed-forward networks are experts.
+    """A decoder of transformers (gpt2, gpt_neox, gpt_neo, llama) with experts.
 
     Made by `from_decoder`; loaded by `from_pretrained`, also AutoModelForCausalLM's. Everything but
     the feed-forward networks is shared by the domains (paper, section 3.1). `forward` and
@@ -183,7 +183,7 @@ class DEMixForCausalLM(PreTrainedModel, GenerationMixin):
 
         `decoder` is a model or the folder of one; the model is copied, not changed. InputError for
         a folder that holds no decoder with all its weights, as safetensors, and for other types
-        than gpt2, gpt_neo and llama. Nothing is downloaded.
+        than those in DECODERS. Nothing is downloaded.
         """
         names = check_names(domains)
         if isinstance(decoder, PreTrainedModel):

@@ -142,6 +142,8 @@ def mixing_weights(domains: Sequence[str], weights: Mapping[str, float]) -> list
     total = sum(weights.values())
     if not total > 0:
         raise InputError("weights: expected one above 0")
+    if total == float("inf"):
+        raise InputError("weights: expected smaller numbers, their sum is infinite")
     return [weights.get(name, 0.0) / total for name in domains]
 
 
