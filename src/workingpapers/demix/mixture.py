@@ -200,6 +200,8 @@ class MixtureLM:
             raise InputError(f"temperature {temperature}: expected a number of at least 0")
         if not 0 < top_p <= 1:
             raise InputError(f"top_p {top_p}: expected more than 0 and at most 1")
+        if not 0 <= seed < 2**63:
+            raise InputError(f"seed {seed}: expected from 0 to below 2**63")
         given = as_tokens(prompt, least=0)
         if stride is None:
             stride = max(1, self.model.context // 2)

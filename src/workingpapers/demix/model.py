@@ -481,6 +481,8 @@ class DEMixLM(nn.Module):
             self.load_expert(name, tensors)
 
     def _initial_expert(self, init: str, seed: int) -> dict[str, Tensor]:
+        if not 0 <= seed < 2**63:
+            raise InputError(f"seed {seed}: expected from 0 to below 2**63")
         if init == "random":
             with torch.random.fork_rng():
                 torch.manual_seed(seed)

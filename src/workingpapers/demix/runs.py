@@ -299,11 +299,16 @@ def _decoder_settings(folder: Path) -> tuple[int, int]:
         raise InputError(f"{folder}: expected the folder of a decoder, found no config.json")
     try:
         found = json.loads(path.read_bytes())
+        kind = found.get("model_type")
         dim = found.get("hidden_size", found.get("n_embd"))
         length = found.get("max_position_embeddings", found.get("n_positions"))
-        return int(dim), int(length)
+        width, context = int(dim), int(length)
     except (ValueError, TypeError, AttributeError, RecursionError):
         raise InputError(f"{path}: expected the config of a decoder") from None
+    from workingpapers.demix.configuration import check_type
+
+    check_type(kind, f"{folder.name}: config.json")
+    return width, context
 
 
 def read_run(folder: Path) -> RunConfig:
