@@ -31,7 +31,7 @@ from workingpapers.adamra.classify import (
 )
 from workingpapers.adamra.encoder import AdaMRAEncoder, EncoderConfig
 from workingpapers.adamra.protocols import PROTOCOLS, protocol_for
-from workingpapers.adamra.runs import RunConfig, finished_steps, load_run, read_run
+from workingpapers.adamra.runs import RUNS, RunConfig, load_run
 from workingpapers.adamra.tasks import TASKS, Examples
 from workingpapers.foundation.errors import InputError
 from workingpapers.foundation.training import DivergedError
@@ -190,14 +190,14 @@ def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_pa
     folder = tmp_path / "cut"
     with pytest.raises(KeyboardInterrupt):
         Training(run).fit(folder, progress=stop)
-    assert finished_steps(folder) == 4
+    assert RUNS.finished_steps(folder) == 4
     with pytest.raises(InputError) as unfinished:
         load_run(folder)
     assert str(unfinished.value) == (
         f"{folder}: the run is unfinished (step 4 of 6); workingpapers adamra train --resume "
         f"{folder} goes on with it"
     )
-    resumed = Training(read_run(folder)).fit(folder)
+    resumed = Training(RUNS.read(folder)).fit(folder)
     assert resumed.history.resumed_from == 4
     for one, other in zip(weights(whole.model), weights(resumed.model), strict=True):
         assert torch.equal(one, other)
@@ -241,7 +241,7 @@ def test_a_time_budget_becomes_steps_that_the_folder_remembers(tmp_path):
     assert settled.evaluate_every is not None
     training.run = replace(training.run, training=replace(settled, steps=2, evaluate_every=2))
     training.fit(tmp_path / "run")
-    assert read_run(tmp_path / "run").training.steps == 2
+    assert RUNS.read(tmp_path / "run").training.steps == 2
 
 
 def test_a_configuration_is_read_as_it_was_written(tmp_path, reviews):
@@ -251,14 +251,14 @@ def test_a_configuration_is_read_as_it_was_written(tmp_path, reviews):
         training={"seed": 3, "patience": 2, "accumulate": 2, "learning_rate": 1 / 3},
     )  # fmt: skip
     (tmp_path / "run.json").write_text(json.dumps(asdict(run)))
-    assert read_run(tmp_path) == run
-    assert read_run(tmp_path).encoder.rates == (2, 6)
+    assert RUNS.read(tmp_path) == run
+    assert RUNS.read(tmp_path).encoder.rates == (2, 6)
 
 
 def test_a_folder_keeps_one_run(finished):
     with pytest.raises(InputError, match=r"run\.json: the folder holds a run of other settings"):
         train(run_of(training={"seed": 5}), finished)
-    assert not train(read_run(finished), finished).log[6:]
+    assert not train(RUNS.read(finished), finished).log[6:]
 
 
 def test_patience_keeps_the_best_weights(tmp_path):
@@ -410,10 +410,10 @@ def test_a_card_of_another_attention_tells_no_routing(tmp_path):
 def test_a_broken_run_is_named(tmp_path, content, complaint):
     (tmp_path / "run.json").write_text(content)
     with pytest.raises(InputError, match=complaint) as broken:
-        read_run(tmp_path)
+        RUNS.read(tmp_path)
     assert str(broken.value).startswith(f"{tmp_path / 'run.json'}: ")
     with pytest.raises(InputError, match=r"expected the folder of a run, .* found nothing"):
-        read_run(tmp_path / "gone")
+        RUNS.read(tmp_path / "gone")
 
 
 def test_unknown_fields_and_impossible_values_are_refused(finished, tmp_path):
@@ -430,7 +430,7 @@ def test_unknown_fields_and_impossible_values_are_refused(finished, tmp_path):
     ):
         (tmp_path / "run.json").write_text(json.dumps(content | change))
         with pytest.raises(InputError) as refused:
-            read_run(tmp_path)
+            RUNS.read(tmp_path)
         assert str(refused.value).startswith(
             f"{tmp_path / 'run.json'}: not the configuration of a run ({reason}"
         )
@@ -439,7 +439,7 @@ def test_unknown_fields_and_impossible_values_are_refused(finished, tmp_path):
 def test_a_run_goes_on_with_the_examples_it_was_begun_with(reviews, tmp_path):
     folder = tmp_path / "run"
     train(run_of(str(reviews), training={"steps": 1}), folder)
-    begun = read_run(folder)
+    begun = RUNS.read(folder)
     assert len(begun.examples_sha256) == 64
     text = reviews.read_text()
     reviews.write_text(text.replace("film 1 ", "film x "))
@@ -466,7 +466,7 @@ def test_a_model_that_was_lost_is_written_again(tmp_path):
         f"{folder / 'model' / 'config.json'}: the file is missing; workingpapers adamra train "
         f"--resume {folder} writes the model again"
     )
-    train(read_run(folder), folder)
+    train(RUNS.read(folder), folder)
     assert load_run(folder)[0] == run_of(training={"steps": 1})
     encoder(length=256, vocabulary=18).save_pretrained(folder / "model", overwrite=True)
     with pytest.raises(InputError, match=r"model/config\.json: expected the encoder of run\.json"):

@@ -170,7 +170,7 @@ def test_a_folder_that_is_no_decoder(refused, tmp_path):
         "found 'bert'"
     )
     assert refused(*train("texts", "--from", "one", "--size", "small", "--dim", "8")) == (
-        "vocabulary: expected without a decoder, which has its own"
+        "--vocabulary: expected without a decoder, which has its own"
     )
 
 
@@ -179,10 +179,15 @@ def test_unknown_experts_are_told_the_known_ones(refused):
     for verb in (("remove", "one", "news", "--in-place"),
                  ("rename", "one", "news", "new", "--in-place"),
                  ("restrict", "one", "sea", "news", "--out", "new"),
-                 ("generate", "one", "--mix", "news=1"),
-                 ("posterior", "one", "a", "--only", "sea,news"),
-                 ("merge", "one", "new", "--weights", "news=1")):  # fmt: skip
+                 ):  # fmt: skip
         assert refused(*verb) == known
+    for verb, option in ((("generate", "one", "--mix", "news=1"),
+                          "--mix news: expected uniform, updating, cached, average, or "),
+                         (("posterior", "one", "a", "--only", "sea,news"),
+                          "--only news: expected "),
+                         (("merge", "one", "new", "--weights", "news=1"),
+                          "--weights news: expected ")):  # fmt: skip
+        assert refused(*verb) == f"{option}one of farm, law, sea"
     assert refused("restrict", "one", "sea", "sea", "--out", "new") == (
         "experts ['sea', 'sea']: expected one or more, each once"
     )
@@ -208,9 +213,9 @@ def test_the_last_expert_stays(refused, command):
         (train("texts", "--strategy", "x"), "--strategy x: expected auto, ddp, fsdp"),
         (train("texts", "--engine", "x"), "--engine x: expected local or ray"),
         (train("texts", "--size", "huge"),
-         "size 'huge': expected one of tiny, small, 125M, 350M, 760M, 1.3B"),
-        (train("texts", "--heads", "3"), "heads 3: expected a divisor of dim 16"),
-        (train("texts", "--domain-tokens"), "domain_tokens: expected with experts none only"),
+         "--size 'huge': expected one of tiny, small, 125M, 350M, 760M, 1.3B"),
+        (train("texts", "--heads", "3"), "--heads 3: expected a divisor of dim 16"),
+        (train("texts", "--domain-tokens"), "--domain-tokens: expected with experts none only"),
         (("train", "--resume", "one"),
          "one: expected the folder of a run, with its run.json, found none"),
         (train("texts", "--discover", "2", "--dry-run"),
@@ -223,7 +228,7 @@ def test_the_last_expert_stays(refused, command):
         (("add", "one", "new", "--init", "nearest", "--in-place"),
          "--init nearest: expected DATA, by which it is found"),
         (("add", "one", "new", "--init", "news", "--in-place"),
-         "init 'news': expected mean, random or farm, law, sea"),
+         "--init 'news': expected mean, random or farm, law, sea"),
         (("generate", "one", "--mix", "sea=x"), "--mix sea=x: expected NAME=NUMBER, of at least 0"),
         (("generate", "one", "--mix", "sea=1,sea=2"), "--mix sea=1,sea=2: expected sea once"),
         (("generate", "one", "--mix", "sea,"), "--mix sea,: expected names with commas between "
@@ -231,17 +236,18 @@ def test_the_last_expert_stays(refused, command):
         (("generate", "one", "--mix", "sea", "--only", "law"),
          "--only: expected without names of experts in --mix"),
         (("generate", "one", "--history", "all"), "--history all: expected token, prefix, filter"),
-        (("generate", "one", "--top-p", "0"), "top_p 0.0: expected more than 0 and at most 1"),
-        (("generate", "one", "--top-k", "4"), "top_k 4: expected from 1 to 3"),
-        (("generate", "one", "--stop", ""), "stop: expected at least one character"),
-        (("posterior", "one", "a", "--stride", "17"), "stride 17: expected from 1 to 16"),
+        (("generate", "one", "--top-p", "0"), "--top-p 0.0: expected more than 0 and at most 1"),
+        (("generate", "one", "--top-k", "4"), "--top-k 4: expected from 1 to 3"),
+        (("generate", "one", "--stop", ""), "--stop: expected at least one character"),
+        (("posterior", "one", "a", "--stride", "17"), "--stride 17: expected from 1 to 16"),
         (("posterior", "one", " "), "TEXT|FILE: the text is empty"),
         (("posterior", "one", "a", "--picture", "p.gif"),
-         "--picture p.gif: expected a name that ends in .svg or .png or .pdf"),
+         "--picture p.gif: expected a name that ends in .svg, .png or .pdf"),
         (("evaluate", "one", "texts", "--split", "all"), "--split all: expected train, dev, test"),
         (("merge", "one", "new", "--weights", "sea=1", "--like", "texts/sea/00.txt"),
          "--weights, --like: expected one of them"),
-        (("merge", "one", "new", "--weights", "sea=0"), "weights: expected one above 0"),
+        (("merge", "one", "new", "--weights", "sea=0"),
+         "--weights sea=0: expected weights of a sum above 0 and not infinite"),
         (("export", "one", "other", "--weights", "sea=1"), "other: expected a new or empty folder"),
         (("discover", "texts", "-k", "100", "--out", "new"),
          "texts: expected at least 200 for 100 clusters, got 72"),
@@ -253,5 +259,5 @@ def test_options_that_cannot_be(refused, arguments, expected):
 
 def test_a_model_is_not_replaced_by_what_is_made_of_it(refused) -> None:
     wanted = "one: is the model itself, which would be lost; expected another folder"
-    assert refused("merge", "one", "one", "--weights", "court=1", "--force") == wanted
-    assert refused("rename", "one", "court", "law", "--out", "one", "--force") == wanted
+    assert refused("merge", "one", "one", "--weights", "court=1", "--force") == f"OUT {wanted}"
+    assert refused("rename", "one", "court", "law", "--out", "one", "--force") == f"--out {wanted}"

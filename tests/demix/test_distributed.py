@@ -1,8 +1,7 @@
 """Several processes train the same model as one."""
 
 import os
-import subprocess
-import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from lightning_fabric import Fabric
 
 from workingpapers.demix.corpora import BlockSampler, DomainCorpus
 from workingpapers.demix.distributed import Division, expert_stacks
@@ -45,38 +45,29 @@ def train_some(
     return {name: weight.clone() for name, weight in model.state_dict().items()}, history
 
 
-SCRIPT = """
-import sys
-sys.path.insert(0, sys.argv[1])
-import test_distributed as here
-import torch
-from dataclasses import replace
-from lightning_fabric import Fabric
-from pathlib import Path
-torch.set_num_threads(1)
-out = Path(sys.argv[2])
-
-
 class StopError(Exception):
     pass
 
 
-def main(fabric):
+def in_two_processes(fabric: Fabric, out: Path) -> None:
+    # Forked from a process that may have trained with more.
+    torch.set_num_threads(1)
     rank = fabric.global_rank
-    # Other weights than the first process has: they are made equal.
-    run = lambda *args, **options: here.train_some(*args, seed=rank, fabric=fabric, **options)
+
+    def run(domains: int, **options: Any) -> tuple[dict[str, torch.Tensor], History]:
+        # Other weights than the first process has: they are made equal.
+        return train_some(domains, seed=rank, fabric=fabric, **options)
+
     several, history = run(4)
     torch.save((several, history.log), out / f"several-{rank}.pt")
     steps = iter(range(100))
 
-    def stop(number):
+    def stop(number: int) -> None:
         if next(steps) == 2:
             raise StopError
 
-    try:
+    with suppress(StopError):
         run(4, folder=out / "run", progress=stop)
-    except StopError:
-        pass
     fabric.barrier()
     resumed, history = run(4, folder=out / "run")
     assert history.resumed_from == 2
@@ -87,14 +78,10 @@ def main(fabric):
         (out / f"error-{rank}.txt").write_text(str(error))
 
 
-def main_of_four(fabric):
-    weights, _ = here.train_some(2, seed=fabric.global_rank, fabric=fabric)
+def in_four_processes(fabric: Fabric, out: Path) -> None:
+    torch.set_num_threads(1)
+    weights, _ = train_some(2, seed=fabric.global_rank, fabric=fabric)
     torch.save(weights, out / f"shared-{fabric.global_rank}.pt")
-
-
-for devices, function in ((2, main), (4, main_of_four)):
-    Fabric(accelerator="cpu", devices=devices, strategy="ddp_fork").launch(function)
-"""
 
 
 def assert_same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> None:
@@ -104,15 +91,12 @@ def assert_same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> N
         assert torch.allclose(weight, two[name], rtol=0, atol=1e-9), name
 
 
-def test_two_processes_equal_one(tmp_path: Path) -> None:
-    script = tmp_path / "train.py"
-    script.write_text(SCRIPT)
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    done = subprocess.run(
-        [sys.executable, str(script), str(Path(__file__).parent), str(tmp_path)],
-        capture_output=True, text=True, env=environment, timeout=100,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+def test_two_processes_equal_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Where the processes find each other, which Fabric leaves behind.
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    for devices, function in ((2, in_two_processes), (4, in_four_processes)):
+        fabric = Fabric(accelerator="cpu", devices=devices, strategy="ddp_fork")
+        fabric.launch(function, tmp_path)
     # Two domains a process; one read less would clip and train otherwise.
     alone, history = train_some(4)
     for rank in (0, 1):
@@ -185,8 +169,6 @@ def test_the_stacks_are_the_weights_that_experts_have() -> None:
 
 
 def test_other_strategies_are_refused_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lightning_fabric import Fabric
-
     fabric = Fabric(accelerator="cpu", devices=1)
     monkeypatch.setattr(Fabric, "world_size", 2)
     with pytest.raises(InputError, match="strategy singledevice: expected ddp, for domain experts"):

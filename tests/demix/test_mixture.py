@@ -8,7 +8,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from workingpapers.demix.mixture import MixtureLM, as_tokens, windows
+from workingpapers.demix.mixture import MixtureLM, Score, as_tokens, windows
 from workingpapers.demix.model import DEMixLM, LMConfig
 from workingpapers.demix.posterior import DomainPosterior
 from workingpapers.foundation.errors import InputError
@@ -21,7 +21,8 @@ TEXT = torch.randint(1, VOCABULARY, (20,), generator=torch.Generator().manual_se
 
 
 def model_of(experts="ffn", *, noise=0.4, domains=NAMES) -> DEMixLM:
-    torch.manual_seed(0)
+    # A seed of weights whose texts seldom end early, so that long ones are found soon.
+    torch.manual_seed(29)
     model = DEMixLM(CONFIG, domains, experts=experts)
     with torch.no_grad():
         for weight in model.parameters():
@@ -65,13 +66,24 @@ def distributions(tokens: torch.Tensor, model: DEMixLM = MODEL) -> torch.Tensor:
 # ---- scoring
 
 
-@pytest.mark.parametrize("name", EVERY)
-def test_equal_experts_are_the_dense_model_under_every_rule(name):
-    equal = model_of(noise=0)
+@pytest.fixture(scope="module")
+def equal() -> DEMixLM:
+    """A model whose experts are all the same."""
+    model = model_of(noise=0)
     with torch.no_grad():
-        for weight in equal.decoder.tokens.parameters():
+        for weight in model.decoder.tokens.parameters():
             weight += torch.randn(weight.shape)
-    dense = MixtureLM(equal.merge({"law": 1.0}), posterior=DomainPosterior()).score(TEXT)
+    return model
+
+
+@pytest.fixture(scope="module")
+def dense(equal) -> Score:
+    """What the dense model that they all are makes of the text."""
+    return MixtureLM(equal.merge({"law": 1.0}), posterior=DomainPosterior()).score(TEXT)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_equal_experts_are_the_dense_model_under_every_rule(equal, dense, name):
     found = MixtureLM(equal, posterior=EVERY[name]).score(TEXT)
     torch.testing.assert_close(found.logprobs, dense.logprobs, rtol=1e-5, atol=1e-6)
 

@@ -9,7 +9,6 @@ from matplotlib.figure import Figure
 from workingpapers.demix import plots
 from workingpapers.demix.plots import (
     MOST_AREAS,
-    draw_adaptation,
     draw_bars,
     draw_learning,
     draw_matrix,
@@ -121,15 +120,6 @@ def test_curves_go_through_their_points():
     (axes,) = drawing.axes
     assert [line.get_ydata().tolist() for line in axes.lines] == [[300, 200], [250]]
     assert labels(axes.get_legend()) == ["dense", "DEMix"]
-    curves = {
-        "new expert": {"new": [9.0, 5.0], "old": [3.0, 3.0]},
-        "dense": {"new": [9.0, 4.0], "old": [3.0, 7.0]},
-    }
-    drawing = draw_adaptation([0, 10], curves)
-    for axes, key in zip(drawing.axes, ("new", "old"), strict=True):
-        assert [line.get_ydata().tolist() for line in axes.lines] == [
-            one[key] for one in curves.values()
-        ]
 
 
 def test_near_experts_are_joined_first():
@@ -193,10 +183,6 @@ def test_no_label_lies_on_another(name):
         (
             lambda: draw_learning({"dense": ([1.0], [])}),
             "series 'dense': expected 1 values, found 0",
-        ),
-        (
-            lambda: draw_adaptation([0, 1], {"dense": {"new": [1.0, 2.0], "old": [1.0]}}),
-            "curves 'dense': expected 'new' and 'old' of 2 values each",
         ),
         (
             lambda: draw_similarity(np.zeros((1, 1)), ["x"]),

@@ -23,17 +23,14 @@ from workingpapers.demix.data import TRAINING
 from workingpapers.demix.mixture import MixtureLM
 from workingpapers.demix.model import DEMixLM
 from workingpapers.demix.runs import (
+    RUNS,
     RunConfig,
     Training,
     add_domain,
-    check_replaceable,
     claim_run,
-    finished_steps,
     make_run,
     model_folder,
     open_corpora,
-    read_run,
-    replacing,
     run_folder,
     score,
 )
@@ -72,7 +69,7 @@ def whole(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_becomes_the_folder_of_a_model(texts: Path, whole: Path) -> None:
-    run = read_run(whole)
+    run = RUNS.read(whole)
     assert replace(run, tokens_sha256=None) == small_run(texts)
     model, tokenizer, manifest = load_model(whole / "model")
     assert model.domains == ("farm", "law", "sea")
@@ -125,13 +122,13 @@ def test_a_killed_run_ends_with_the_same_weights(texts: Path, whole: Path, tmp_p
         os.waitpid(child, 0)
     with pytest.raises(InputError, match=r"the run is unfinished \(step (4|8) of 12\); working"):
         model_folder(tmp_path / "run")
-    training = Training(read_run(tmp_path / "run"), tmp_path / "run")
+    training = Training(RUNS.read(tmp_path / "run"), tmp_path / "run")
     assert (training.finished, training.steps) in ((4, 12), (8, 12))
     training.fit()
     assert weights(tmp_path / "run" / "model") == weights(whole / "model")
     # Once more it changes nothing, and writes the model again if it was removed.
     shutil.rmtree(tmp_path / "run" / "model")
-    Training(read_run(tmp_path / "run"), tmp_path / "run").fit()
+    Training(RUNS.read(tmp_path / "run"), tmp_path / "run").fit()
     assert weights(tmp_path / "run" / "model") == weights(whole / "model")
 
 
@@ -146,12 +143,12 @@ def test_a_run_goes_on_with_its_own_texts_and_settings_only(
         Training(small_run(own, rows=1, training={"steps": 1}), folder)
     (own / "sea" / "00.txt").write_text("the whale " * 50)
     with pytest.raises(InputError, match=f"{own}: the texts are not those that the run was begun"):
-        Training(read_run(folder), folder)
+        Training(RUNS.read(folder), folder)
     (folder / "run.json").write_text("[")
     with pytest.raises(InputError, match=r"run.json: not the configuration of a run"):
-        read_run(folder)
+        RUNS.read(folder)
     with pytest.raises(InputError, match=r"expected the folder of a run, with its run.json"):
-        read_run(tmp_path)
+        RUNS.read(tmp_path)
 
 
 def test_a_run_that_cannot_be_leaves_no_folder(texts: Path, tmp_path: Path) -> None:
@@ -166,10 +163,10 @@ def test_a_run_that_cannot_be_leaves_no_folder(texts: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("experts", ["ffn", "none", "all"])
-def test_a_plan_counts_what_there_will_be(experts: Any, texts: Path) -> None:
+def test_a_plan_counts_what_there_will_be(experts: Any, texts: Path, tmp_path: Path) -> None:
     run = small_run(texts, experts=experts, training={"accumulate": 2})
-    training = Training(run)
-    plan = training.plan(jobs=1)
+    training = Training(run, jobs=1)
+    plan = training.plan()
     model = training.build()
     assert isinstance(model, DEMixLM)
     assert plan.parameters == count_parameters(model)
@@ -186,13 +183,15 @@ def test_a_plan_counts_what_there_will_be(experts: Any, texts: Path) -> None:
     assert plan.minutes > 0
     if experts != "all":
         assert plan.minutes == pytest.approx(12 * plan.step_seconds / 60)
-        assert training.plan(processes=3).minutes == pytest.approx(plan.minutes / 3)
+        training.processes = 3
+        assert training.plan().minutes == pytest.approx(plan.minutes / 3)
     if experts == "ffn":
         with pytest.raises(InputError, match="2 processes: expected a divisor or a multiple of 3"):
-            training.plan(processes=2)
+            Training(run, tmp_path / "run", processes=2)
+        assert not (tmp_path / "run").exists()
     if experts == "all":
         with pytest.raises(InputError, match="experts all: expected one process"):
-            training.plan(processes=3)
+            Training(run, processes=3)
 
 
 def test_a_large_model_is_planned_without_being_made(
@@ -207,7 +206,8 @@ def test_a_large_model_is_planned_without_being_made(
     plan = training.plan()
     assert not plan.measured
     assert plan.per_expert == 24 * (2 * 4 * 2048 * 2048 + 5 * 2048)
-    assert plan.memory_mb == pytest.approx(16 * plan.parameters / 2**20)
+    logits = plan.tokens_per_step * plan.vocabulary
+    assert plan.memory_mb == pytest.approx((16 * plan.parameters + 4 * logits) / 2**20)
 
 
 def test_a_time_budget_becomes_steps(texts: Path, tmp_path: Path) -> None:
@@ -215,16 +215,16 @@ def test_a_time_budget_becomes_steps(texts: Path, tmp_path: Path) -> None:
     training = Training(run, tmp_path / "run")
     with pytest.raises(InputError, match="expected `settle` first"):
         training.fit()
-    assert read_run(tmp_path / "run") == run
-    training = Training(read_run(tmp_path / "run"), tmp_path / "run")
+    assert RUNS.read(tmp_path / "run") == run
+    training = Training(RUNS.read(tmp_path / "run"), tmp_path / "run")
     training.settle()
     config = training.run.training
     assert config.steps is not None
     assert config.seconds is None
     assert config.warmup == max(1, round(0.08 * config.steps))
     training.fit()
-    assert finished_steps(tmp_path / "run") == config.steps
-    assert read_run(tmp_path / "run").training == config
+    assert RUNS.finished_steps(tmp_path / "run") == config.steps
+    assert RUNS.read(tmp_path / "run").training == config
 
 
 def test_defaults_come_from_the_size_and_the_decoder(tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_defaults_come_from_the_size_and_the_decoder(tmp_path: Path) -> None:
     assert (given.model.length, given.training.steps, given.training.seconds) == (32, None, 60.0)
     assert json.loads(json.dumps(asdict(run)))["domains"] == list(TRAINING)
     claim_run(tmp_path / "run", run)
-    assert read_run(tmp_path / "run") == run
+    assert RUNS.read(tmp_path / "run") == run
 
 
 @pytest.mark.parametrize(
@@ -295,10 +295,10 @@ def test_whole_models_as_experts(
             done(index, Outcome(function(task), 0.0, None))
 
     monkeypatch.setattr(branches, "map_tasks", map_here)
-    training = Training(small_run(texts, experts="all"), tmp_path / "run")
+    training = Training(small_run(texts, experts="all"), tmp_path / "run", jobs=1)
     told: list[int] = []
     assert (training.finished, training.steps) == (0, 3 + 3 * 9)
-    trained = training.fit(progress=told.append, jobs=1)
+    trained = training.fit(progress=told.append)
     assert sum(told) == training.steps == training.finished
     assert read_manifest(trained.folder).mode == "all"
     assert sorted(weights(trained.folder)) == [
@@ -376,30 +376,22 @@ def test_where_a_run_and_its_model_are(whole: Path, tmp_path: Path) -> None:
     assert model_folder(tmp_path) == tmp_path
 
 
-def test_a_run_replaces_another_when_it_has_something(whole: Path, tmp_path: Path) -> None:
+def test_a_run_takes_the_place_of_another(whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     shutil.copytree(whole, out)
-    check_replaceable(out)
-    before = weights(out)
-
-    class StopError(Exception):
-        pass
-
-    def fail() -> None:
-        with replacing(out):
-            assert not (out / "run.json").exists()
-            (out / "corpora").mkdir()
-            raise StopError
-
-    with pytest.raises(StopError):
-        fail()
-    assert weights(out) == before
-    assert read_run(out) == read_run(whole)
-    with replacing(out):
+    with pytest.raises(InputError, match="holds a run; --resume goes on with it, --force"):
+        RUNS.check_new(out, force=False)
+    RUNS.check_new(out, force=True)
+    with RUNS.replacing(out):
+        assert not list(out.glob("[!.]*"))
         (out / "run.json").write_text("new")
     assert [path.name for path in out.iterdir()] == ["run.json"]
     shutil.rmtree(out)
     shutil.copytree(whole, out)
     (out / "corpora" / "letter.txt").write_text("mine")
     with pytest.raises(InputError, match=r"not replaced, .*letter.txt is no part of the run there"):
-        check_replaceable(out)
+        RUNS.check_new(out, force=True)
+    (out / "corpora" / "letter.txt").unlink()
+    (out / "model" / "letter.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"not replaced, .*letter.txt"):
+        RUNS.check_new(out, force=True)

@@ -388,7 +388,7 @@ def train(
 ) -> History:
     """Train a run from its configuration alone, or go on with the one in the folder.
 
-    One with a time budget is continued as `read_run(folder)`, where the budget has become steps.
+    One with a time budget is continued as `RUNS.read(folder)`, where the budget has become steps.
     """
     training = Training(run, device)
     if run.training.seconds is not None:

@@ -1,21 +1,38 @@
 """The verbs of `workingpapers adamra`: classifiers of long sequences, and what attention costs."""
 
 import math
-import os
-import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 from typer._click import Context
-from typer.core import TyperGroup
 
 from workingpapers.foundation import console
-from workingpapers.foundation.console import Force, Json, Seed, Trust
+from workingpapers.foundation.console import (
+    Force,
+    Json,
+    Picture,
+    Seed,
+    Trust,
+    Verbs,
+    check_choice,
+    claim_picture,
+    save_picture,
+)
 from workingpapers.foundation.errors import InputError
+from workingpapers.foundation.launching import (
+    Devices,
+    Minutes,
+    Nodes,
+    Threads,
+    check_launch,
+    check_resume,
+    is_first_process,
+    open_fabric,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,27 +56,12 @@ GENERATED = {
 }
 """What `generate` draws; of Pathfinder the side in pixels and the dashes of a long curve."""
 
-PICTURES = (".svg", ".png", ".pdf")
-STRATEGIES = ("auto", "ddp", "fsdp")
 LARGEST_NUMBER = 2**31 - 1
 """Of rates and lengths."""
 
 
-class _Verbs(TyperGroup):
-    """The verbs, for arguments that are text."""
-
-    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
-        """Refuse an argument with bytes that no text has: it could be neither shown nor kept."""
-        for argument in args:
-            try:
-                argument.encode()
-            except UnicodeEncodeError:
-                raise InputError(f"the argument {argument!a}: expected text in UTF-8") from None
-        return super().parse_args(ctx, args)
-
-
 app = typer.Typer(
-    cls=_Verbs,
+    cls=Verbs,
     help="Classify long sequences with attention at several resolutions, in linear time.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -67,10 +69,6 @@ app = typer.Typer(
 )
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A folder written by `adamra train`.")]
-Picture = Annotated[
-    Path | None,
-    typer.Option("--picture", help="Also draw a picture into this .svg, .png or .pdf file."),
-]
 TextColumn = Annotated[
     str | None, typer.Option("--text", help="Column with the text, in a table; default: text.")
 ]
@@ -118,9 +116,7 @@ def train(
         str, typer.Option(help="top1, straight_through, soft, fixed, random or off.")
     ] = "top1",
     steps: Annotated[int | None, typer.Option(min=1, help="Updates of the weights.")] = None,
-    minutes: Annotated[
-        float | None, typer.Option(help="Train for about so long, instead of --steps.")
-    ] = None,
+    minutes: Minutes = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Sequences a step.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="At its highest.")] = None,
     examples: Annotated[
@@ -143,15 +139,13 @@ def train(
         int | None,
         typer.Option(min=1, help="End after so many evaluations without a better one."),
     ] = None,
-    devices: Annotated[int, typer.Option(min=1, help="Processes or GPUs a node.")] = 1,
-    nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
+    devices: Devices = 1,
+    nodes: Nodes = 1,
     strategy: Annotated[str, typer.Option(help="auto, ddp or fsdp, as Fabric has them.")] = "auto",
     precision: Annotated[
         str, typer.Option(help="32-true, bf16-mixed, 16-mixed, ..., as Fabric has them.")
     ] = "32-true",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of PyTorch a process.")
-    ] = None,
+    threads: Threads = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say parameters, steps and estimated minutes.")
     ] = False,
@@ -167,35 +161,28 @@ def train(
     the interruption. Options that are not given come from the protocol.
     """
     if resume is not None:
-        _check_resume(context)
+        check_resume(context, argument="TASK|DATA")
     elif not task:
         raise InputError("TASK|DATA: expected a task, a file or a folder (or --resume RUN)")
-    if steps is not None and minutes is not None:
-        raise InputError("--minutes: expected without --steps")
-    if minutes is not None and not 0 < minutes < math.inf:
-        raise InputError(f"--minutes {minutes:g}: expected a number above 0")
-    _checked("--strategy", strategy, STRATEGIES)
-    if nodes > 1 and not dry_run:
-        _check_nodes(nodes)
-    _checked("--pooling", pooling, (None, "mean", "cls"))
-    # Fabric starts this command again in each further process; the first one speaks for all.
-    first = all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK"))
-    if out is not None and first and not dry_run:
-        _check_out(out, force)
+    check_launch(steps, minutes, 1 if dry_run else nodes, strategy)
+    check_choice("--pooling", pooling, (None, "mean", "cls"))
+    first = is_first_process()
     chosen = console.choose_device(device)
     import torch
 
     from workingpapers.adamra.classify import Training, make_run
-    from workingpapers.adamra.runs import finished_steps, read_run
+    from workingpapers.adamra.runs import RUNS
     from workingpapers.foundation.training import Precision
 
-    _checked("--precision", precision, get_args(Precision))
+    check_choice("--precision", precision, get_args(Precision))
+    if out is not None and first and not dry_run:
+        RUNS.check_new(out, force=force)
     if threads is not None:
         torch.set_num_threads(threads)
     # A time budget has no evaluations yet to have patience with.
     planned_later = minutes is not None and evaluate_every is None
     if resume is not None:
-        run = read_run(resume)
+        run = RUNS.read(resume)
         if devices * nodes != run.processes:
             raise InputError(
                 f"--devices {devices}, --nodes {nodes}: expected {run.processes} processes in "
@@ -238,7 +225,7 @@ def train(
     if dry_run:
         _show_estimate(run, _estimate(run, chosen), as_json)
         return
-    fabric = _fabric(chosen, devices, nodes, strategy, run.training.precision)
+    fabric = open_fabric(chosen, devices, nodes, strategy, run.training.precision)
     training = Training(run, chosen)
     fabric.launch()
     if run.training.seconds is not None:
@@ -247,17 +234,16 @@ def train(
     folder = resume or out
     total = training.run.training.steps
     assert total is not None
-    left = total - (finished_steps(resume) if resume is not None else 0)
-    from workingpapers.adamra.runs import replacing
-
+    left = total - (RUNS.finished_steps(resume) if resume is not None else 0)
+    first = fabric.is_global_zero
     with (
-        replacing(out if fabric.is_global_zero else None),
-        _saying_how_to_go_on(folder, fabric.is_global_zero),
-        _progress(fabric, left) as advance,
+        RUNS.replacing(out if first else None),
+        RUNS.saying_how_to_go_on(folder if first else None),
+        console.progress("training", left) if first else nullcontext() as advance,
     ):
         fabric.barrier()
         trained = training.fit(folder, fabric=fabric, progress=advance)
-    if fabric.is_global_zero:
+    if first:
         _show_trained(training, trained, folder, as_json)
 
 
@@ -285,8 +271,8 @@ def evaluate(
 
     The picture shows ListOps' accuracy by the depth of the tree, else which classes are confused.
     """
-    _checked("--split", split, ("train", "validation", "test"))
-    _check_picture(picture, force)
+    check_choice("--split", split, ("train", "validation", "test"))
+    claim_picture(picture, force=force)
     from workingpapers.adamra.classify import assess, check_examples, read_labelled
     from workingpapers.adamra.runs import load_run
 
@@ -300,14 +286,14 @@ def evaluate(
     with console.progress("evaluating", math.ceil(len(found) / config.evaluation_batch)) as advance:
         scores, predicted = assess(model, found, config.evaluation_batch, advance)
     if picture is not None:
-        _save(_draw_scores(config, found, predicted), picture)
+        save_picture(_draw_scores(config, found, predicted), picture)
     rows = _class_rows(config, found, predicted)
     majority = max(row["examples"] for row in rows) / len(found)
     if as_json:
         console.print_json(
             {
                 "examples": len(found),
-                **{name: _finite(value) for name, value in scores.items()},
+                **scores,
                 "majority_class": majority,
                 "classes": rows,
             }
@@ -394,7 +380,7 @@ def scaling(
 
     A slope of 1 is linear growth, of 2 quadratic.
     """
-    _check_picture(picture, force)
+    claim_picture(picture, force=force)
     names = ["adamra", *(name.strip() for name in against.split(",") if name.strip())]
     sizes = _numbers("--lengths", lengths)
     from workingpapers.adamra.scaling import measure_scaling
@@ -416,9 +402,9 @@ def scaling(
     if picture is not None:
         from workingpapers.adamra.plots import draw_growth
 
-        _save(draw_growth([_growth(name, measured) for name in names]), picture)
+        save_picture(draw_growth([_growth(name, measured) for name in names]), picture)
     if as_json:
-        rows = [{key: _finite(value) for key, value in asdict(one).items()} for one in measured]
+        rows = [asdict(one) for one in measured]
         console.print_json({"measurements": rows, "slopes": slopes})
         return
     _print_rows(
@@ -463,8 +449,8 @@ def generate(
     ListOps: basic_train.tsv, basic_val.tsv and basic_test.tsv, of which the last two hold one in
     fifty each. Pathfinder: a folder of pictures and their labels, which readers divide.
     """
-    _checked("TASK", task, tuple(GENERATED))
-    _check_picture(picture, force)
+    check_choice("TASK", task, tuple(GENERATED))
+    claim_picture(picture, force=force)
     if picture is not None and GENERATED[task] is None:
         raise InputError(f"--picture: expected with a Pathfinder set, {task} has no pictures")
     if out.exists() and not out.is_dir():
@@ -499,8 +485,8 @@ def inspect(
 
     Without a sequence: which share of all tokens read each resolution in the course of training.
     """
-    _checked("--split", split, ("train", "validation", "test"))
-    _check_picture(picture, force)
+    check_choice("--split", split, ("train", "validation", "test"))
+    claim_picture(picture, force=force)
     if what is not None and example is not None:
         raise InputError("--example: expected without a text or file")
     from workingpapers.adamra.classify import predict as probabilities_of
@@ -516,7 +502,7 @@ def inspect(
     sides = tokens if tokens.ndim == 2 else tokens[None]
     choices = [resolutions(model, side) for side in sides]
     if picture is not None:
-        _save(_draw_routing(config, sides, choices), picture)
+        save_picture(_draw_routing(config, sides, choices), picture)
     from workingpapers.adamra.classify import pieces
 
     answer, rates = config.classes[probability.argmax()], config.encoder.rates
@@ -587,93 +573,6 @@ def tasks(as_json: Json = False) -> None:
 
 
 # ---- training
-
-
-def _check_resume(context: Context) -> None:
-    """InputError for settings beside --resume: a run is continued as it was begun."""
-    allowed = {"resume", "devices", "nodes", "strategy", "device", "as_json", "dry_run"}
-    for parameter in context.command.params:
-        source = context.get_parameter_source(parameter.name or "")
-        if source is not None and source.name == "COMMANDLINE" and parameter.name not in allowed:
-            name = parameter.opts[0] if parameter.opts[0].startswith("-") else "TASK|DATA"
-            raise InputError(f"{name}: expected without --resume, which goes on as it was begun")
-
-
-def _check_out(out: Path, force: bool) -> None:
-    """Refuse a folder that is not ours to write before the training, not after it."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out}: expected a folder, found a file")
-    if out.is_dir() and any(out.iterdir()):
-        if not (out / "run.json").is_file():
-            raise InputError(f"--out {out}: the folder is not empty and holds no run")
-        from workingpapers.adamra.runs import check_replaceable
-
-        check_replaceable(out)
-        if not force:
-            raise InputError(
-                f"--out {out}: holds a run; --resume goes on with it, --force replaces it"
-            )
-    nearest = next(path for path in (out, *out.absolute().parents) if path.exists())
-    if not nearest.is_dir():
-        raise InputError(f"--out {out}: expected a folder, {nearest} is a file")
-    if not os.access(nearest, os.W_OK):
-        raise InputError(f"--out {out}: cannot write into {nearest}")
-
-
-def _check_nodes(nodes: int) -> None:
-    """InputError where the processes of several machines could not find each other."""
-    if {"TORCHELASTIC_RUN_ID", "SLURM_JOB_ID"} & set(os.environ):
-        # Started by torchrun or Slurm, which know.
-        return
-    needed = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK")
-    missing = [name for name in needed if name not in os.environ]
-    if missing:
-        raise InputError(
-            f"--nodes {nodes}: expected the environment variables {', '.join(needed)} on each "
-            f"machine; not set: {', '.join(missing)}"
-        )
-
-
-def _fabric(device: str, devices: int, nodes: int, strategy: str, precision: Any) -> Any:
-    from lightning_fabric import Fabric
-
-    try:
-        return Fabric(
-            accelerator=device,
-            devices=devices,
-            num_nodes=nodes,
-            strategy=strategy,
-            precision=precision,
-        )
-    except (ValueError, RuntimeError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(
-            f"--devices {devices}, --nodes {nodes}, --strategy {strategy}: {reason}"
-        ) from None
-
-
-@contextmanager
-def _progress(fabric: Any, steps: int) -> Iterator[Any]:
-    if fabric.is_global_zero:
-        with console.progress("training", steps) as advance:
-            yield advance
-    else:
-        yield None
-
-
-@contextmanager
-def _saying_how_to_go_on(folder: Path | None, first: bool) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        from workingpapers.adamra.runs import finished_steps
-
-        if folder is not None and first and finished_steps(folder):
-            console.err.print(
-                f"saved: workingpapers adamra train --resume {shlex.quote(str(folder))} goes on",
-                markup=False,
-            )
-        raise
 
 
 def _estimate(run: "RunConfig", device: str) -> "Estimate":
@@ -858,7 +757,7 @@ def _inspect_training(run: Path, config: "RunConfig", picture: Path | None, as_j
     if picture is not None:
         from workingpapers.adamra.plots import draw_shares_by_step
 
-        _save(draw_shares_by_step(shares, config.encoder.rates, steps), picture)
+        save_picture(draw_shares_by_step(shares, config.encoder.rates, steps), picture)
     if as_json:
         told = [{"step": step, "layers": share} for step, share in zip(steps, shares, strict=True)]
         console.print_json({"rates": list(config.encoder.rates), "shares": told})
@@ -979,18 +878,11 @@ def _generate_pathfinder(
     if picture is not None:
         from workingpapers.adamra.plots import draw_pathfinder
 
-        _save(draw_pathfinder(images[:12], labels[:12]), picture)
+        save_picture(draw_pathfinder(images[:12], labels[:12]), picture)
     return {str(folder): count}
 
 
 # ---- reading options and showing results
-
-
-def _checked(option: str, value: str | None, choices: Sequence[str | None]) -> None:
-    """InputError with the choices for a value that is none of them."""
-    if value not in choices:
-        listed = ", ".join(choice for choice in choices if choice is not None)
-        raise InputError(f"{option} {value}: expected {listed}")
 
 
 def _numbers(option: str, text: str) -> tuple[int, ...]:
@@ -1003,21 +895,6 @@ def _numbers(option: str, text: str) -> tuple[int, ...]:
     if max(numbers) > LARGEST_NUMBER:
         raise InputError(f"{option} {text}: expected numbers of at most {LARGEST_NUMBER}")
     return numbers
-
-
-def _check_picture(picture: Path | None, force: bool) -> None:
-    console.claim_file(picture, force=force, option="--picture")
-    if picture is not None and picture.suffix.lower() not in PICTURES:
-        raise InputError(
-            f"--picture {picture}: expected a name that ends in {' or '.join(PICTURES)}"
-        )
-
-
-def _save(drawing: "Figure", picture: Path) -> None:
-    from workingpapers.foundation.plots import save
-
-    save(drawing, picture)
-    console.err.print(f"picture: {picture}", markup=False)
 
 
 def _as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -1083,7 +960,3 @@ def _slopes(measured: Sequence["Measurement"]) -> dict[str, float | None]:
             # Fewer than two points, or memory that could not be read.
             slopes[of] = None
     return slopes
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -12,7 +12,7 @@ from workingpapers.demix.registration import register_auto_classes
 if TYPE_CHECKING:
     from workingpapers.demix.checkpoint import load_model, save_model
     from workingpapers.demix.corpora import DomainCorpus, load_domains
-    from workingpapers.demix.discovery import discover_domains
+    from workingpapers.demix.discovery import DomainClusterer, discover_domains
     from workingpapers.demix.export import export_model
     from workingpapers.demix.mixture import MixtureLM
     from workingpapers.demix.model import DEMixFeedForward, DEMixLM, LMConfig
@@ -25,6 +25,7 @@ _HOMES = {
     "DEMixFeedForward": "model",
     "DEMixForCausalLM": "pretrained",
     "DEMixLM": "model",
+    "DomainClusterer": "discovery",
     "DomainCorpus": "corpora",
     "DomainPosterior": "posterior",
     "LMConfig": "model",
@@ -44,6 +45,7 @@ __all__ = [
     "DEMixFeedForward",
     "DEMixForCausalLM",
     "DEMixLM",
+    "DomainClusterer",
     "DomainCorpus",
     "DomainPosterior",
     "LMConfig",

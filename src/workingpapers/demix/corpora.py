@@ -30,6 +30,7 @@ from workingpapers.demix.data import (
 )
 from workingpapers.demix.data import anonymise as without_persons
 from workingpapers.demix.protocol import check_names
+from workingpapers.foundation import text as foundation_text
 from workingpapers.foundation.errors import InputError, missing_package
 from workingpapers.foundation.tables import listed
 from workingpapers.foundation.text import END_OF_TEXT, Document, near_duplicates, train_bpe
@@ -100,6 +101,7 @@ def load_domains(
     cache: Path | None = None,
     text: str = "text",
     domain: str = "domain",
+    only: Sequence[str] = (),
 ) -> Corpora:
     """Domains as tokens: embedded ones by their names, or a user's at a path (`read_domains`).
 
@@ -107,7 +109,8 @@ def load_domains(
     at most HELD_OUT, unless the files are parted already. With `deduplicate` copies are dropped
     and near copies come into one part. Where a domain has fewer than 20 documents, these are cut
     into pieces first. `anonymise` replaces addresses of persons. `limit_bytes` is a domain's size
-    at most (of its training part, where it is parted).
+    at most (of its training part, where it is parted). Of a path, `only` are the domains to be
+    read, in this order (none: all).
 
     Without a tokenizer one of at most `vocabulary` kinds is made from the training parts, of the
     embedded domains only of those in TRAINING if there are any; every domain has the same weight
@@ -128,6 +131,7 @@ def load_domains(
         "seed": seed,
         "vocabulary": vocabulary if tokenizer is None else None,
         "fields": [text, domain],
+        "only": list(only),
     }
     folder = None
     if cache is not None and not isinstance(source, Mapping):
@@ -141,6 +145,10 @@ def load_domains(
         check_names(list(found))
     elif isinstance(source, Path | str):
         found = read_domains(Path(source), text=text, domain=domain)
+        for name in only:
+            if name not in found:
+                raise InputError(f"{source}: has no domain {name!r}, only {listed(list(found))}")
+        found = {name: found[name] for name in only or found}
     else:
         check_names(source)
         found = {name: _embedded(name, limit_bytes, seed) for name in source}
@@ -151,7 +159,7 @@ def load_domains(
     for name, each in found.items():
         if isinstance(each, DomainTexts):
             prepared = _prepared(each, anonymise, deduplicate and not embedded, limit_bytes, seed)
-            parted[name] = _parted(prepared, name, splits, deduplicate and not embedded, seed)
+            parted[name] = _parted(prepared, splits, deduplicate and not embedded, seed)
     if tokenizer is None:
         if len(parted) < len(found):
             raise InputError(
@@ -240,10 +248,18 @@ def _prepared(
         if deduplicate:
             found = without_copies(found)
         if limit_bytes is not None and part in ("all", "train"):
-            order = generator(seed, domain.name, 1).permutation(len(found))
+            order = generator(seed, _digest(found), 1).permutation(len(found))
             found = limited((found[index] for index in order), limit_bytes)
         prepared[part] = found
     return prepared
+
+
+def _digest(documents: Sequence[Document]) -> str:
+    """By which chance is decided: not by the name, as texts may be read again under another."""
+    digest = hashlib.sha256()
+    for document in documents:
+        digest.update(document.text.encode() + b"\0")
+    return digest.hexdigest()
 
 
 _FEWEST = 20
@@ -252,7 +268,6 @@ _FEWEST = 20
 
 def _parted(
     parts: Mapping[str, list[Document]],
-    name: str,
     splits: Sequence[float],
     deduplicate: bool,
     seed: int,
@@ -266,7 +281,8 @@ def _parted(
         texts = [piece for text in texts for piece in pieces(text, size)]
     sizes = np.array([len(text.encode()) for text in texts])
     group = near_duplicates(texts) if deduplicate else np.arange(len(texts))
-    place = _divided(np.bincount(group, sizes), splits, generator(seed, name, 2))[group]
+    rng = generator(seed, _digest(parts["all"]), 2)
+    place = _divided(np.bincount(group, sizes), splits, rng)[group]
     return {
         part: [texts[index] for index in np.flatnonzero(place == number)]
         for number, part in enumerate(PARTS)
@@ -315,7 +331,9 @@ def _sample(
 
 
 def _dtype(tokenizer: "tokenizers.Tokenizer") -> type[np.uint16] | type[np.uint32]:
-    return np.uint16 if len(token_bytes(tokenizer)) <= 1 << 16 else np.uint32
+    # Numbers may have gaps.
+    largest = max(tokenizer.get_vocab().values())
+    return np.uint16 if largest < 1 << 16 else np.uint32
 
 
 _AT_ONCE = 8_000_000
@@ -325,14 +343,12 @@ _AT_ONCE = 8_000_000
 def encode(texts: Iterable[str], tokenizer: "tokenizers.Tokenizer") -> Tokens:
     """The tokens of texts, one after the other, each with the end-of-text token before it.
 
-    What looks like a special token within a text is encoded as the words that it is.
+    A special token that is written out in a text is read as this token, as transformers does.
     """
     end, dtype = end_of_text(tokenizer), _dtype(tokenizer)
-    plain = type(tokenizer).from_str(tokenizer.to_str())
-    plain.encode_special_tokens = True
     found = [np.empty(0, dtype)]
     for some in _batches(texts):
-        for encoding in plain.encode_batch_fast(some, add_special_tokens=False):
+        for encoding in tokenizer.encode_batch_fast(some, add_special_tokens=False):
             found.append(np.array([end, *encoding.ids], dtype))
     return np.concatenate(found)
 
@@ -353,7 +369,7 @@ def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
 def token_bytes(tokenizer: "tokenizers.Tokenizer") -> Int64[np.ndarray, " vocabulary"]:
     """How many bytes of text each token stands for; 0 for special ones.
 
-    Bits a byte of any stretch of tokens are its bits over the sum of these. For tokenizers over
+    Bits per byte of any stretch of tokens are its bits over the sum of these. For tokenizers over
     bytes, and for those of the llama type, in which a blank is one sign.
     """
     special = {
@@ -412,8 +428,10 @@ def _fingerprint(source: Path | str | Sequence[str], known: Mapping[str, Any]) -
     """A name for what these arguments give: files by size and time, packages by version."""
     parts: list[Any] = [known, sys.version]
     # What the code makes of them: another version of it may give other texts.
-    for name in ("data.py", "markup.py", "corpora.py"):
-        parts.append(Path(__file__).with_name(name).read_text("utf-8"))
+    own = [Path(__file__).with_name(name) for name in ("data.py", "markup.py", "corpora.py")]
+    vendored = sorted(Path(__file__).with_name("texts").glob("*.gz"))
+    for path in (*own, *vendored, Path(foundation_text.__file__)):
+        parts.append(hashlib.sha256(path.read_bytes()).hexdigest())
     if isinstance(source, Path | str):
         path = Path(source)
         if not path.exists():

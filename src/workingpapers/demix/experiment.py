@@ -47,7 +47,7 @@ TRAINING = (
 )
 NOVEL = ("news", "tweets", "amazon", "readme", "milton")
 SEEDS = 3
-"""Of trained models."""
+"""Of trained models, up to laptop scale."""
 REMOVED = ("scripture", "cxx", "reviews", "shakespeare", "licences")
 """The domain whose expert is removed, by the number of the run."""
 
@@ -157,7 +157,7 @@ CLAIMS = (
         "They do so on most domains: share of domains on which they are better.",
         _KNOWN,
         "-",
-        at_least(0.5),
+        at_least(0.51),
         "quick",
         unit="",
     ),
@@ -292,7 +292,7 @@ CLAIMS = (
     _ours(
         "generate-equals-score",
         "What `generate` thinks of each token equals what `score` does: largest difference over "
-        "all priors and histories.",
+        "all priors and the histories token, prefix and filter.",
         at_most(1e-5),
         "quick",
         unit="nats",
@@ -346,6 +346,7 @@ def run(study: Study) -> Iterator[Result]:
                 "little-overhead",
                 "efficient-step",
                 "batched-mixing",
+                "batched-mixing-wider",
                 "layer-balanced",
                 "layer-mixed",
             ),
@@ -393,7 +394,8 @@ def _durations(study: Study, measure: Any) -> Iterator[Result]:
 def _models(study: Study, measure: Any) -> Iterator[Result]:
     """DEMix and its baselines, trained on the same rows in the same order."""
     setting: Setting = measure.Setting(**SETTINGS[study.scale])
-    seeds = [seed % 2**31 for seed in study.seeds[:SEEDS]]
+    often = study.seeds if study.scale == "paper" else study.seeds[:SEEDS]
+    seeds = [seed % 2**31 for seed in often]
     folder = str(study.folder / "corpora")
     removed = [name for name in REMOVED if name in setting.training]
 
@@ -532,7 +534,8 @@ def _tables(
     yield Table(
         "training-domains",
         rows,
-        caption="Test perplexity a token, mean over seeds; equal steps, rows and learning rate. "
+        caption="Test perplexity a token, mean over seeds, which share the test text; equal steps, "
+        "rows and learning rate. "
         "The dense model of equal parameters has feed-forward layers as wide as all experts "
         "together and takes so many fewer steps that its arithmetic is equal; it and the random "
         "splits are controls with one seed and no verdict.",
@@ -569,7 +572,7 @@ def _tables(
                     "rule": rule,
                     "mean perplexity": f"{fmean(means):.1f}",
                     "geometric mean": f"{math.exp(fmean(logs)):.1f}",
-                    "bits a byte": f"{fmean(bits):.3f}",
+                    "bits per byte": f"{fmean(bits):.3f}",
                     "by seed": ", ".join(f"{value:.1f}" for value in means),
                 }
             )

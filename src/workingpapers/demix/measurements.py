@@ -15,7 +15,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from workingpapers.demix.corpora import Corpora, DomainCorpus, blocks, load_domains, random_split
+from workingpapers.demix.corpora import (
+    Corpora,
+    DomainCorpus,
+    load_domains,
+    random_split,
+    token_bytes,
+)
 from workingpapers.demix.mixture import MixtureLM
 from workingpapers.demix.model import Assignment, DEMixFeedForward, DEMixLM, Experts, LMConfig
 from workingpapers.demix.posterior import DomainPosterior, History, fit_weights, mix
@@ -23,8 +29,10 @@ from workingpapers.demix.training import (
     BETAS,
     WEIGHT_DECAY,
     adapt,
+    held_out_rows,
     nearest_expert,
     train,
+    warmup_steps,
     without_subnormals,
 )
 from workingpapers.foundation.training import TrainConfig, count_parameters
@@ -72,8 +80,6 @@ class ModelTask:
     corpora: str
     """Folder in which tokens are kept between tasks."""
     removed: str | None = None
-    validate: bool = False
-    """Only the perplexity on development text, as settings are chosen."""
 
 
 @cache
@@ -128,8 +134,6 @@ def train_and_measure(task: ModelTask) -> Record:
         "random split": _measure_random_split,
         "equal parameters": _measure_known,
     }[task.model]
-    if task.validate:
-        measure = _measure_held_out
     return found | measure(task, model, corpora, novel)
 
 
@@ -162,7 +166,7 @@ def _training(task: ModelTask) -> TrainConfig:
     return TrainConfig(
         learning_rate=setting.learning_rate,
         schedule="cosine",
-        warmup=max(1, round(0.08 * steps)),
+        warmup=warmup_steps(steps),
         weight_decay=WEIGHT_DECAY,
         betas=BETAS,
         seed=task.seed,
@@ -172,8 +176,11 @@ def _training(task: ModelTask) -> TrainConfig:
 
 
 def _products(setting: Setting, width: int) -> int:
-    """Multiplications a token, of a dense model with feed-forward layers `width` times as wide."""
-    a_layer = (4 + 8 * width) * setting.dim**2
+    """Multiplications a token, of a dense model with feed-forward layers `width` times as wide.
+
+    Attention reads half a row, on the average, for its scores and for its values.
+    """
+    a_layer = (4 + 8 * width) * setting.dim**2 + setting.length * setting.dim
     return setting.layers * a_layer + setting.vocabulary * setting.dim
 
 
@@ -182,7 +189,7 @@ def _adaptation(task: ModelTask) -> TrainConfig:
     return TrainConfig(
         learning_rate=setting.adapt_learning_rate,
         schedule="linear",
-        warmup=max(1, round(0.08 * setting.adapt_steps)),
+        warmup=warmup_steps(setting.adapt_steps),
         weight_decay=WEIGHT_DECAY,
         betas=BETAS,
         seed=task.seed,
@@ -194,11 +201,12 @@ def _adaptation(task: ModelTask) -> TrainConfig:
 # ---- perplexities
 
 
-def _rows(tokens: np.ndarray, setting: Setting, most: int) -> tuple[Tensor, Tensor]:
-    """Rows of a text, and the token before each."""
-    rows, previous = blocks(tokens, setting.length)
-    as_int = [torch.from_numpy(part[:most].astype(np.int64)) for part in (rows, previous)]
-    return as_int[0], as_int[1]
+def _rows(
+    corpus: DomainCorpus, setting: Setting, split: str
+) -> tuple[Int[Tensor, "rows length"], Int[Tensor, " rows"]]:
+    """Rows of held-out text, spread over all its documents, and the token before each."""
+    most = setting.test_rows if split == "test" else setting.held_out_rows
+    return held_out_rows(corpus, setting.length, most, split)
 
 
 def _logprobs(
@@ -209,8 +217,7 @@ def _logprobs(
     split: str = "test",
 ) -> Logprobs:
     """Of the rows of a domain's held-out text, by each expert."""
-    most = setting.test_rows if split == "test" else setting.held_out_rows
-    rows, previous = _rows(getattr(corpus, split), setting, most)
+    rows, previous = _rows(corpus, setting, split)
     return model.token_logprobs(rows, experts, previous=previous).double()
 
 
@@ -271,6 +278,8 @@ def _measure_demix(
     task: ModelTask, model: DEMixLM, corpora: list[DomainCorpus], novel: Mapping[str, DomainCorpus]
 ) -> Record:
     setting = task.setting
+    known, _ = _corpora(setting, task.corpora)
+    sizes = token_bytes(known.tokenizer)
     tests = {one.name: _logprobs(model, one, setting) for one in corpora}
     held_out = {one.name: _logprobs(model, one, setting, split="dev") for one in corpora}
     found: Record = {
@@ -280,7 +289,7 @@ def _measure_demix(
         },
         "matrix": np.array([[_perplexity(one) for one in test] for test in tests.values()]).T,
         "bytes_per_token": {
-            one.name: one.bytes["test"] / max(1, len(one.test))
+            one.name: float(sizes[_rows(one, setting, "test")[0].numpy()].mean())
             for one in (*corpora, *novel.values())
         },
     }
@@ -321,8 +330,7 @@ def _add_experts(
     found: Record = {"nearest": {}, "random": {}, "before": {}, "start": {}}
     for name in setting.adapted:
         corpus = novel[name]
-        rows, _ = _rows(corpus.dev, setting, setting.held_out_rows)
-        start = nearest_expert(model, rows)
+        start = nearest_expert(model, *_rows(corpus, setting, "dev"))
         found["start"][name] = start
         found["before"][name] = _perplexity(_logprobs(model, corpus, setting, [start])[0])
         other = copy.deepcopy(model)
@@ -374,17 +382,6 @@ def _measure_known(
             for one in corpora
         }
     }
-
-
-def _measure_held_out(
-    task: ModelTask, model: DEMixLM, corpora: list[DomainCorpus], novel: Mapping[str, DomainCorpus]
-) -> Record:
-    dense = model.domains == ("dense",)
-    found = [
-        _perplexity(_logprobs(model, one, task.setting, None if dense else [one.name], "dev"))
-        for one in corpora
-    ]
-    return {"held_out": statistics.fmean(found)}
 
 
 def _measure_dense(
@@ -548,7 +545,8 @@ def _steps(task: TimingTask) -> dict[str, Callable[[], object]]:
     inputs, targets = rows[:, :-1], rows[:, 1:]
 
     def gpt2_loss() -> Tensor:
-        return functional.cross_entropy(gpt2(inputs).logits.flatten(0, 1), targets.flatten())
+        logits = gpt2(inputs, use_cache=False).logits
+        return functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
     return {
         "dense": step(dense, lambda: dense(inputs, domain, targets)),

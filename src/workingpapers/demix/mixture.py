@@ -68,7 +68,8 @@ class MixtureLM:
     """Domain experts and the rule that weighs them (paper, section 4).
 
     `experts` are the names (or numbers) of those that take part, None: all. With `top_k`, all
-    read the first row (for `generate`, the prompt), and only the k that weighed most read on.
+    read the first row (for `generate`, the prompt), and only k read on: those of the largest mean
+    weight over that row (for `generate`, of the largest weight after the prompt).
     Nothing is remembered from one call to the next: each begins with the posterior as it is here.
     """
 

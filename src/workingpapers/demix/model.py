@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast, get_args
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -15,10 +16,10 @@ from workingpapers.demix.protocol import (
     LOGITS_AT_ONCE,
     check_name,
     check_names,
-    check_rows,
     expert_number,
     expert_numbers,
     mixing_weights,
+    preceding_tokens,
 )
 from workingpapers.foundation.errors import InputError
 from workingpapers.foundation.transformer import Attention, Block, KeyValueCache
@@ -118,7 +119,8 @@ class DEMixFeedForward(nn.Module):
     """Feed-forward networks of one shape, one a domain (paper, section 3.1).
 
     The weights of all experts stand in one tensor each, so that a batch with equally many rows a
-    domain costs two batched products, and a mixed one two grouped products.
+    domain costs two batched products, and a mixed one two grouped products. On a processor, many
+    rows without gradients go through one expert after the other, whose numbers stay in its cache.
     """
 
     def __init__(self, dim: int, hidden: int, experts: int) -> None:
@@ -432,12 +434,9 @@ class DEMixLM(nn.Module):
 
         `previous` is the token before each row; None: the end of a text.
         """
-        check_rows(self, tokens)
+        read = preceding_tokens(self, tokens, previous)
         numbers = expert_numbers(self.domains, experts)
         _keep_freed_memory()
-        if previous is None:
-            previous = torch.full_like(tokens[:, 0], self.end_of_text)
-        read = torch.cat([previous[:, None], tokens[:, :-1]], 1)
         # A few rows at a time keep the hidden states in the processor's cache.
         rows = max(1, _TOKENS_AT_ONCE // max(1, len(numbers) * tokens.shape[1]))
         found = [
@@ -485,7 +484,9 @@ class DEMixLM(nn.Module):
             raise InputError(f"seed {seed}: expected from 0 to below 2**63")
         if init == "random":
             with torch.random.fork_rng():
-                torch.manual_seed(seed)
+                # Not the numbers that the model of this seed itself began with.
+                apart = np.random.SeedSequence([seed, 1]).generate_state(1, np.uint64)
+                torch.manual_seed(int(apart[0] >> 1))
                 fresh = DEMixLM(self.config, ["random"], experts=self.experts)
             return fresh.expert_parameters("random")
         if init == "mean":

@@ -1,4 +1,4 @@
-"""Pictures of domain experts: who reads which words, who knows which domain, who forgets what."""
+"""Pictures of domain experts: who reads which words, who knows which domain."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -10,7 +10,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.patches import Patch
-from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullLocator
 from scipy.cluster.hierarchy import dendrogram, linkage
 from scipy.spatial.distance import squareform
 
@@ -179,35 +179,6 @@ def draw_learning(
     axes.set_xlabel("training tokens")
     axes.set_ylabel(label)
     axes.legend(fontsize=9.5)
-    return drawing
-
-
-def draw_adaptation(
-    steps: Sequence[int], curves: Mapping[str, Mapping[str, Sequence[float]]]
-) -> Figure:
-    """Adapting to a domain: perplexity there, and of the old domains, over the steps.
-
-    `curves` has for each way of adapting (an added expert, all of a dense model, ...) the values
-    "new" and "old", one a step. Where the old domains' line rises, they are forgotten.
-    """
-    drawing = figure(8.6, 3.9)
-    panels = drawing.subplots(1, 2)
-    titles = {"new": "The new domain", "old": "The old domains (rising: forgotten)"}
-    for axes, (key, title) in zip(panels, titles.items(), strict=True):
-        for number, (name, values) in enumerate(curves.items()):
-            if set(values) != {"new", "old"} or len(values[key]) != len(steps):
-                raise InputError(
-                    f"curves {name!r}: expected 'new' and 'old' of {len(steps)} values each"
-                )
-            axes.plot(steps, values[key], label=name, **_line(number))
-        axes.set_yscale("log")
-        _plain_logarithms(axes)
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        axes.set_title(title, fontsize=10.5)
-        axes.set_xlabel("steps of adaptation")
-    panels[0].set_ylabel("perplexity")
-    handles, labels = panels[0].get_legend_handles_labels()
-    drawing.legend(handles, labels, loc="outside lower center", ncols=len(curves), fontsize=9.5)
     return drawing
 
 

@@ -24,12 +24,13 @@ class DomainPosterior:
 
     `prior`: "uniform"; "updating", a moving average (factor `decay`) of the weights at the end of
     the rows read so far, uniform before the first; "cached", such an average that `set_prior`
-    froze; or the weights themselves, one positive number an expert.
+    froze; or the weights themselves, a number of at least 0 an expert.
 
     `history` says which tokens tell the domain. "token", what the authors' program does: the last
-    one, and none at the beginning of a row, where weights are equal. "prefix", the paper's
-    equation: all of the row. "filter", ours: all of the row under a hidden Markov chain that keeps
-    its domain with probability 1 - `switch` and else draws one from the prior. "none": the prior.
+    one, and none at the beginning of a row, where weights are equal whatever the prior. "prefix",
+    the paper's equation: all of the row. "filter", ours: all of the row under a hidden Markov chain
+    that keeps its domain with probability 1 - `switch` and else draws one from the prior. "none":
+    the prior.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Domain experts in a decoder of transformers: GPT-2, GPT-Neo and Llama as modular models."""
+"""Domain experts in a decoder of transformers: GPT-2, GPT-NeoX, GPT-Neo or Llama, made modular."""
 
 import contextlib
 import copy
@@ -23,10 +23,10 @@ from workingpapers.demix.protocol import (
     LOGITS_AT_ONCE,
     check_name,
     check_names,
-    check_rows,
     expert_number,
     expert_numbers,
     mixing_weights,
+    preceding_tokens,
 )
 from workingpapers.foundation.errors import InputError, missing_package
 from workingpapers.foundation.tables import listed
@@ -420,12 +420,9 @@ class DEMixForCausalLM(PreTrainedModel, GenerationMixin):
         `previous` is the token before each row; None: `end_of_text`. All experts read at once, as
         more rows. Dropout is off.
         """
-        check_rows(self, tokens)
         numbers = expert_numbers(self.domains, experts)
         tokens = tokens.to(self.device)
-        if previous is None:
-            previous = torch.full_like(tokens[:, 0], self.end_of_text)
-        read = torch.cat([previous.to(self.device)[:, None], tokens[:, :-1]], 1)
+        read = preceding_tokens(self, tokens, previous)
         width = max(p.shape[1] + p.shape[2] for p in self._stacks().values() if p.dim() == 3)
         rows = max(1, _READ_AT_ONCE // max(1, len(numbers) * tokens.shape[1] * width))
         with _dropout_off(self):

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -147,9 +148,17 @@ def mixing_weights(domains: Sequence[str], weights: Mapping[str, float]) -> list
     return [weights.get(name, 0.0) / total for name in domains]
 
 
-def check_rows(model: Any, tokens: Int[Tensor, "batch length"]) -> None:
-    """InputError for rows that are longer than the model's context, or hold unknown tokens."""
+def preceding_tokens(
+    model: Any, tokens: Int[Tensor, "batch length"], previous: Int[Tensor, " batch"] | None
+) -> Int[Tensor, "batch length"]:
+    """The token before each one of the rows; `previous` before the first, None: end of a text.
+
+    InputError for rows that are longer than the model's context, or hold unknown tokens.
+    """
     if tokens.shape[1] > model.context:
         raise InputError(f"tokens: a row has {tokens.shape[1]}, expected at most {model.context}")
     if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < model.vocabulary:
         raise InputError(f"tokens: expected numbers from 0 to {model.vocabulary - 1}")
+    if previous is None:
+        previous = torch.full_like(tokens[:, 0], model.end_of_text)
+    return torch.cat([previous.to(tokens.device)[:, None], tokens[:, :-1]], 1)

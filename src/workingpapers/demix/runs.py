@@ -9,11 +9,8 @@ checkpoint.py with its model card.
 import hashlib
 import json
 import math
-import re
-import shlex
 import shutil
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -39,7 +36,7 @@ from workingpapers.demix.corpora import (
     load_tokenizer,
     token_bytes,
 )
-from workingpapers.demix.data import EMBEDDED, TRAINING, read_domains
+from workingpapers.demix.data import EMBEDDED, TRAINING
 from workingpapers.demix.distributed import Division
 from workingpapers.demix.model import SIZES, DEMixLM, Experts, LMConfig
 from workingpapers.demix.protocol import ModularLM, check_name, check_names
@@ -52,13 +49,13 @@ from workingpapers.demix.training import (
     train_config,
     warmup_steps,
 )
-from workingpapers.foundation.checkpoints import check_target, decode
-from workingpapers.foundation.console import write_atomically
+from workingpapers.foundation.checkpoints import check_target
 from workingpapers.foundation.errors import InputError
 from workingpapers.foundation.memory import peak_since, watch_memory
 from workingpapers.foundation.parallel import Engine, _cores, check_engine
+from workingpapers.foundation.runs import EVENTS, RUN, STATE, RunFolders, saved_step
 from workingpapers.foundation.tables import listed
-from workingpapers.foundation.training import DivergedError, TrainConfig
+from workingpapers.foundation.training import TIMED_STEPS, DivergedError, TrainConfig
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -92,6 +89,9 @@ ADAPTATION_STEPS = 200
 
 MEASURED_MB = 4096
 """Larger trainings are not tried out for a plan, but calculated."""
+
+GUESSED_STEPS = 3
+"""Timed for a plan."""
 
 _BYTES_PER_PARAMETER = 16
 """Weight, gradient and two moments, in single precision."""
@@ -187,6 +187,23 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Parted:
+    """How a model's training texts were parted, so that others are tested on the same part.
+
+    Kept in its manifest; fields as in RunConfig.
+    """
+
+    data: str | None
+    """Name of the file or folder, without those it is in; None: embedded domains."""
+    splits: tuple[float, float, float]
+    anonymise: bool
+    deduplicate: bool
+    limit_bytes: int | None
+    text: str
+    domain: str
+
+
+@dataclass(frozen=True)
 class Trained:
     """What a training came to."""
 
@@ -195,6 +212,36 @@ class Trained:
     """By domain, of its expert on development text: perplexity, bits_per_byte, tokens."""
     folder: Path
     """Of the model."""
+
+
+# ---- folders
+
+
+def finished_steps(folder: Path) -> int:
+    """Steps that a run in this folder need not take again; of branches, those of the furthest."""
+    branches = [saved_step(each) for each in (folder / "branches").glob("*")]
+    return saved_step(folder) + saved_step(folder / "seed") + max(branches, default=0)
+
+
+_PHASE = (
+    rf"(log|evaluations)\.csv|training_state/({STATE})|tensorboard/{EVENTS}|"
+    r"model/(config\.json|model\.safetensors)"
+)
+
+RUNS = RunFolders(
+    "demix",
+    RunConfig,
+    folders={
+        "corpora": r"[0-9a-f]{16}/(corpora\.json|tokenizer\.json|[^/]+/(train|dev|test)\.npy)",
+        "tokens": r"[^/]+\.npy",
+        "seed": _PHASE,
+        "branches": rf"[^/]+/({_PHASE})",
+        "model": ".*",
+    },
+    index=checkpoint.INDEX,
+    caches=frozenset({"corpora"}),
+    finished_steps=finished_steps,
+)
 
 
 # ---- configuration
@@ -311,38 +358,21 @@ def _decoder_settings(folder: Path) -> tuple[int, int]:
     return width, context
 
 
-def read_run(folder: Path) -> RunConfig:
-    """What run.json says; InputError names the folder or file at fault."""
-    path = folder / "run.json"
-    if not path.is_file():
-        found = "a file" if folder.is_file() else "none" if folder.is_dir() else "nothing"
-        raise InputError(
-            f"{folder}: expected the folder of a run, with its run.json, found {found}"
-        )
-    try:
-        return decode(RunConfig, json.loads(path.read_text(encoding="utf-8")), "")
-    except (ValueError, RecursionError) as error:
-        reason = str(error).removeprefix(": ")
-        raise InputError(f"{path}: not the configuration of a run ({reason})") from None
-
-
 def claim_run(folder: Path, run: RunConfig) -> None:
     """Write run.json, or find the same there; InputError for another run's.
 
     Steps take the place of the time budget that they come from.
     """
-    if not _is_claimed(folder, run) or read_run(folder).training.steps != run.training.steps:
-        folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(asdict(run), indent=2, ensure_ascii=False) + "\n"
-        write_atomically(folder / "run.json", text)
+    if not _is_claimed(folder, run) or RUNS.read(folder).training.steps != run.training.steps:
+        RUNS.write(folder, run)
     check_target(folder / "model", overwrite=True, index=checkpoint.INDEX)
 
 
 def _is_claimed(folder: Path, run: RunConfig) -> bool:
-    path = folder / "run.json"
+    path = folder / RUN
     if not path.exists():
         return False
-    found = read_run(folder)
+    found = RUNS.read(folder)
     if found.training.seconds is not None and run.training.seconds is None:
         found = replace(found, training=run.training)
     if found != run:
@@ -359,24 +389,10 @@ def _check_same_tokens(run: RunConfig, digest: str | None) -> None:
         )
 
 
-def finished_steps(folder: Path) -> int:
-    """Steps that a run in this folder need not take again; of branches, those of the furthest."""
-    branches = [_kept_step(each) for each in (folder / "branches").glob("*")]
-    return _kept_step(folder) + _kept_step(folder / "seed") + max(branches, default=0)
-
-
-def _kept_step(folder: Path) -> int:
-    path = folder / "training_state" / "latest"
-    # Whoever goes on with the run complains about what else it may hold.
-    name = path.read_text(encoding="utf-8", errors="replace").strip() if path.is_file() else ""
-    number = name.removeprefix("step-")
-    return int(number) if number.isdecimal() else 0
-
-
 def run_folder(folder: Path) -> Path | None:
     """The run that a folder is, or that its model/ is in; None where there is no run.json."""
     for each in (folder, folder.absolute().parent):
-        if (each / "run.json").is_file() and (each == folder or folder.name == "model"):
+        if (each / RUN).is_file() and (each == folder or folder.name == "model"):
             return each
     return None
 
@@ -386,15 +402,11 @@ def model_folder(folder: Path) -> Path:
 
     InputError for an unfinished run, with the command that goes on with it.
     """
-    if (folder / checkpoint.INDEX).is_file() or not (folder / "run.json").is_file():
+    if (folder / checkpoint.INDEX).is_file() or not (folder / RUN).is_file():
         return folder
     model = folder / "model"
     if not (model / checkpoint.INDEX).is_file():
-        steps = read_run(folder).training.steps
-        raise InputError(
-            f"{folder}: the run is unfinished (step {finished_steps(folder)} of {steps}); "
-            f"workingpapers demix train --resume {shlex.quote(str(folder))} goes on with it"
-        )
+        raise RUNS.unfinished(folder, RUNS.read(folder).training.steps)
     return model
 
 
@@ -416,20 +428,13 @@ def open_corpora(run: RunConfig, folder: Path | None = None) -> Corpora:
     tokenizer = _given_tokenizer(run)
     if run.data is None:
         return load_domains(run.domains, tokenizer, **options)
-    if not run.domains:
-        return load_domains(Path(run.data), tokenizer, **options)
-    # A tokenizer is made of the texts of these domains only.
-    found = read_domains(Path(run.data), text=run.text, domain=run.domain)
-    for name in run.domains:
-        if name not in found:
-            raise InputError(f"{run.data}: has no domain {name!r}, only {listed(list(found))}")
-    return load_domains({name: found[name] for name in run.domains}, tokenizer, **options)
+    return load_domains(Path(run.data), tokenizer, only=run.domains, **options)
 
 
 @contextmanager
 def _leaving_nothing_new(folder: Path | None) -> Iterator[None]:
     """After a failure a new run's folder is as it was, so that the next try finds it empty."""
-    ours = ("run.json", "corpora")
+    ours = (RUN, "corpora")
     new = folder is not None and not any((folder / name).exists() for name in ours)
     try:
         yield
@@ -478,18 +483,27 @@ class Training:
 
     With a `folder`, run.json and the tokens are written there. `run` is then the configuration
     with the digest of the data; where it has seconds, `settle` turns them into steps before `fit`.
-    InputError for data that are missing, not as expected, or not what the run was begun with.
+    `processes` divide the rows; of whole models as experts, which are tasks of their own, `jobs`
+    train at a time (0: one a core). InputError for data that are missing, not as expected, or not
+    what the run was begun with, and for processes that cannot divide the rows.
 
-        first = all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK"))
-        with replacing(out if first else None):
-            training = Training(run, out, device)     # or Training(read_run(folder), folder)
+        with RUNS.replacing(out if is_first_process() else None):
+            training = Training(run, out, device)     # or Training(RUNS.read(folder), folder)
             training.settle()
             fabric.launch()                           # several processes: ddp, see distributed.py
             trained = training.fit(fabric=fabric, progress=advance)
     """
 
-    def __init__(self, run: RunConfig, folder: Path | None = None, device: str = "cpu") -> None:
-        self.folder, self.device = folder, device
+    def __init__(
+        self,
+        run: RunConfig,
+        folder: Path | None = None,
+        device: str = "cpu",
+        *,
+        processes: int = 1,
+        jobs: int = 0,
+    ) -> None:
+        self.folder, self.device, self.processes, self.jobs = folder, device, processes, jobs
         with _leaving_nothing_new(folder):
             if folder is not None:
                 # Another run's folder is refused before anything is written there.
@@ -498,19 +512,20 @@ class Training:
             digest = _digest(self.corpora)
             _check_same_tokens(run, digest)
             self.run = replace(run, tokens_sha256=digest)
+            self.domains = tuple(self.corpora.domains)
+            self.length = run.model.length if run.model else run.length or _decoder_length(run)
+            """Tokens of a row."""
+            self.rows = run.rows or max(1, TOKENS_PER_STEP // (len(self.domains) * self.length))
+            """Of each domain an update."""
+            self._check_rows(processes)
             if folder is not None:
                 claim_run(folder, self.run)
-        self.domains = tuple(self.corpora.domains)
         self._corpora = self.corpora.select(self.domains)
         kinds = self.corpora.tokenizer.get_vocab_size()
         self.shape: LMConfig | None = None
         """Of the model, with the vocabulary of the tokenizer; None for a decoder."""
         if run.model is not None:
             self.shape = replace(run.model, vocabulary=kinds, end_of_text=self.corpora.end_of_text)
-        self.length = run.model.length if run.model else run.length or _decoder_length(run)
-        """Tokens of a row."""
-        self.rows = run.rows or max(1, TOKENS_PER_STEP // (len(self.domains) * self.length))
-        """Of each domain an update."""
 
     @property
     def steps(self) -> int:
@@ -527,11 +542,11 @@ class Training:
         if self.folder is None:
             return 0
         if self.run.experts != "all":
-            return _kept_step(self.folder)
+            return saved_step(self.folder)
         seed, after = split_steps(self._config(), self.run.seed_share)
         branches = self.folder / "branches"
         done = [name for name in self.domains if (branches / name / "model").exists()]
-        begun = _kept_step(self.folder / "seed") if seed else 0
+        begun = saved_step(self.folder / "seed") if seed else 0
         return begun + len(done) * (after.steps or 0)
 
     def _config(self) -> TrainConfig:
@@ -570,16 +585,12 @@ class Training:
         one = model.expert_parameters(model.domains[0])
         return shared, sum(weight.numel() for weight in one.values())
 
-    def settle(self, processes: int = 1, jobs: int = 0) -> None:
-        """Turn a time budget into steps, by timing a few; nothing where the run has steps.
-
-        InputError where so many processes cannot divide the rows.
-        """
-        self._check_rows(processes)
+    def settle(self) -> None:
+        """Turn a time budget into steps, by timing a few; nothing where the run has steps."""
         config = self.run.training
         if config.seconds is None:
             return
-        per_step = self._seconds_per_step(processes, jobs)
+        per_step = self._seconds_per_step
         steps = max(2, int(config.seconds / per_step))
         self.run = replace(
             self.run,
@@ -592,9 +603,9 @@ class Training:
             ),
         )
 
-    def plan(self, *, processes: int = 1, jobs: int = 0) -> Plan:
+    def plan(self) -> Plan:
         """What it will take, for --dry-run; a few steps are timed, and nothing is written."""
-        self.settle(processes=processes, jobs=jobs)
+        self.settle()
         config = self._config()
         shared, per_expert = self._sizes
         experts = len(self.domains) if self.run.experts != "none" else 0
@@ -616,7 +627,7 @@ class Training:
             corpus_tokens={corpus.name: len(corpus.train) for corpus in self._corpora},
             epochs=sampler.epochs(steps * config.accumulate),
             step_seconds=self._timed[0],
-            minutes=steps * self._seconds_per_step(processes, jobs) / 60,
+            minutes=steps * self._seconds_per_step / 60,
             memory_mb=self._timed[2],
             measured=self._is_small,
         )
@@ -626,19 +637,27 @@ class Training:
         shared, per_expert = self._sizes
         # Of branches, each process has one.
         experts = len(self.domains) if self.run.experts == "ffn" else 1
-        parameters = shared + experts * per_expert
-        return parameters * _BYTES_PER_PARAMETER <= MEASURED_MB << 20
+        return self._calculated_mb(shared + experts * per_expert) <= MEASURED_MB
+
+    def _calculated_mb(self, parameters: int) -> float:
+        """Of weights and what the optimizer keeps, and of the logits of a step."""
+        tokens = len(self.domains) * self.rows * self.length
+        logits = tokens * self.corpora.tokenizer.get_vocab_size()
+        return (parameters * _BYTES_PER_PARAMETER + 4 * logits) / (1 << 20)
 
     @cached_property
     def _timed(self) -> tuple[float, float, float]:
         """Seconds of a step on all domains, and of one on one domain; MiB that the first takes."""
+        # A guess is enough where steps are given.
+        repeats = GUESSED_STEPS if self.run.training.seconds is None else TIMED_STEPS
         config = replace(self.run.training, steps=1, seconds=None)
+        options: dict[str, Any] = {"rows": self.rows, "length": self.length, "repeats": repeats}
         if not self._is_small:
             shared, per_expert = self._sizes
             experts = len(self.domains) if self.run.experts == "ffn" else 1
             tokens = self.rows * self.length * config.accumulate
             one = 6 * (shared + per_expert) * tokens / self._products_per_second()
-            memory = (shared + experts * per_expert) * _BYTES_PER_PARAMETER / (1 << 20)
+            memory = self._calculated_mb(shared + experts * per_expert)
             return one * len(self.domains), one, memory
         if self.run.experts == "all":
             assert self.shape is not None
@@ -647,13 +666,13 @@ class Training:
             model = self.build()
         model.to(self.device)
         before = watch_memory()
-        whole = time_step(model, self._corpora, config, rows=self.rows, length=self.length)
+        whole = time_step(model, self._corpora, config, **options)
         rise = peak_since(before)
         weights = sum(weight.numel() * weight.element_size() for weight in model.parameters())
         memory = 4 * weights / (1 << 20) if rise is None or self.device != "cpu" else rise
         one = whole / len(self.domains)
         if self.run.experts == "all":
-            one = time_step(model, self._corpora[:1], config, rows=self.rows, length=self.length)
+            one = time_step(model, self._corpora[:1], config, **options)
         return whole, one, memory
 
     def _products_per_second(self) -> float:
@@ -668,12 +687,13 @@ class Training:
             times.append(time.perf_counter() - start)
         return 2 * len(x) * weight.numel() / statistics.median(times[1:])
 
-    def _seconds_per_step(self, processes: int, jobs: int) -> float:
+    @property
+    def _seconds_per_step(self) -> float:
         """Wall time of one of `training.steps`, on the average."""
         whole, one, _ = self._timed
         if self.run.experts != "all":
-            return whole / processes
-        at_once = min(len(self.domains), jobs or _cores())
+            return whole / self.processes
+        at_once = min(len(self.domains), self.jobs or _cores())
         rounds = math.ceil(len(self.domains) / at_once)
         share = self.run.seed_share
         return share * whole + (1 - share) * rounds * one
@@ -689,11 +709,10 @@ class Training:
         fabric: Fabric | None = None,
         progress: Callable[[int], None] | None = None,
         engine: Engine = "local",
-        jobs: int = 0,
     ) -> Trained:
         """Train in the run's folder, or go on with what is there, and write the model.
 
-        `engine` and `jobs` are for whole models as experts, which train as tasks of their own.
+        `engine` is for whole models as experts, which train as tasks of their own.
         Every process returns; the first one writes. Raises what `train` and `train_branches`
         raise, and DivergedError where the loss on development text is not finite.
         """
@@ -724,7 +743,7 @@ class Training:
                 rows=self.rows,
                 seed_share=self.run.seed_share,
                 engine=engine,
-                jobs=jobs,
+                jobs=self.jobs,
                 device=self.device,
                 progress=progress,
             ).to(self.device)
@@ -780,8 +799,18 @@ class Training:
 
     def _record(self, scores: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
         """What the manifest keeps of the training."""
-        settings = asdict(self._config())
+        settings, run = asdict(self._config()), self.run
+        parted = Parted(
+            run.data and Path(run.data).name,
+            run.splits,
+            run.anonymise,
+            run.deduplicate,
+            run.limit_bytes,
+            run.text,
+            run.domain,
+        )
         return {
+            "parted": asdict(parted),
             "version": __version__,
             "domains": {
                 corpus.name: {
@@ -860,7 +889,7 @@ class Training:
             "On development text, each domain by its own expert"
             + (":" if experts else " (this model has one for all):"),
             "",
-            "| domain | perplexity a token | bits a byte |",
+            "| domain | perplexity a token | bits per byte |",
             "|---|---|---|",
             *(
                 f"| {name} | {each['perplexity']:.2f} | {each['bits_per_byte']:.3f} |"
@@ -993,75 +1022,3 @@ def add_domain(
 
 def _width(model: Any) -> int:
     return model.config.dim if isinstance(model, DEMixLM) else model.config.backbone.hidden_size
-
-
-# ---- replacing a run
-
-_OUR_FILES = ("run.json", "log.csv", "evaluations.csv")
-_STATE = r"settings\.json|latest|step-\d+(\.partial)?/(state\.json|tensors\.safetensors)"
-_EVENTS = r"events\.out\.tfevents\..*"
-_PHASE = (
-    rf"(log|evaluations)\.csv|training_state/({_STATE})|tensorboard/{_EVENTS}|"
-    r"model/(config\.json|model\.safetensors)"
-)
-_OUR_FOLDERS = {
-    "training_state": _STATE,
-    "tensorboard": _EVENTS,
-    "corpora": r"[0-9a-f]{16}/(corpora\.json|tokenizer\.json|[^/]+/(train|dev|test)\.npy)",
-    "tokens": r"[^/]+\.npy",
-    "seed": _PHASE,
-    "branches": rf"[^/]+/({_PHASE})",
-    "model": ".*",
-}
-"""Of a run, and which files are ours in each; those of the model its manifest names."""
-
-
-def check_replaceable(out: Path) -> None:
-    """InputError where a folder with a run.json holds another program's, or files not a run's."""
-    try:
-        read_run(out)
-    except InputError as error:
-        raise InputError(f"--out {out}: not replaced, {error}") from None
-    for name, ours in _OUR_FOLDERS.items():
-        folder = out / name
-        for path in sorted(folder.rglob("*")):
-            inside = path.relative_to(folder).as_posix()
-            if not path.is_dir() and not re.fullmatch(ours, inside):
-                raise InputError(f"--out {out}: not replaced, {path} is no part of the run there")
-    try:
-        check_target(out / "model", overwrite=True, index=checkpoint.INDEX)
-    except InputError as error:
-        raise InputError(f"--out {out}: not replaced, {error}") from None
-
-
-@contextmanager
-def replacing(out: Path | None) -> Iterator[None]:
-    """Set the run that is in a folder aside; put it back if the new one fails.
-
-    It is dropped when the new one has ended, or was interrupted and can be resumed. Entered before
-    the new one opens its corpora, which it keeps in the same folder.
-    """
-    if out is None or not (out / "run.json").is_file():
-        yield
-        return
-    # Inside, where moving is but renaming; a killed process leaves the old run there.
-    aside = Path(tempfile.mkdtemp(dir=out, prefix=".replaced-"))
-    _move_run(out, aside)
-    try:
-        yield
-    except BaseException as error:
-        if isinstance(error, DivergedError) or not finished_steps(out):
-            failed = Path(tempfile.mkdtemp(dir=out, prefix=".failed-"))
-            _move_run(out, failed)
-            _move_run(aside, out)
-            shutil.rmtree(failed)
-        shutil.rmtree(aside)
-        raise
-    shutil.rmtree(aside)
-
-
-def _move_run(source: Path, target: Path) -> None:
-    # Last run.json, by which a folder is known to hold a run.
-    for name in (*_OUR_FOLDERS, *reversed(_OUR_FILES)):
-        if (source / name).exists():
-            (source / name).rename(target / name)

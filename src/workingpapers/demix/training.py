@@ -40,8 +40,9 @@ Batch = tuple[Int[Tensor, "rows _"], Int[Tensor, " rows"]]
 def peak_learning_rate(dim: int, *, adapting: bool = False) -> float:
     """The default for a model of this width.
 
-    The paper's from its smallest model on, and a tenth of it for adaptation; for narrower ones in
-    inverse proportion to the width, and a quarter, as adaptation then has few steps.
+    The paper's from its smallest model on, and a tenth of it for adaptation. For narrower ones in
+    inverse proportion to the width, but LEARNING_RATE at most, and a quarter for adaptation, which
+    then has few steps.
     """
     if dim >= PAPER_DIM:
         return PAPER_LEARNING_RATE / 10 if adapting else PAPER_LEARNING_RATE

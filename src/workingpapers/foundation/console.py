@@ -1,15 +1,17 @@
 """What every verb of the command line shares: options, progress, output, exit codes."""
 
 import json
+import math
 import os
+import re
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 from rich.console import Console
@@ -21,9 +23,18 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from typer._click import Context
 from typer._click.exceptions import ClickException, NoArgsIsHelpError
+from typer.core import TyperGroup
 
 from workingpapers.foundation.errors import InputError, UserFacingError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Value = TypeVar("Value")
+
+PICTURES = (".svg", ".png", ".pdf")
 
 
 class Exit(IntEnum):
@@ -53,11 +64,51 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Trust = Annotated[
     bool, typer.Option("--trust", help="Load a pickle (it can run any code) from the given file.")
 ]
+Picture = Annotated[
+    Path | None,
+    typer.Option("--picture", help="Also draw a picture into this .svg, .png or .pdf file."),
+]
+
+
+class Verbs(TyperGroup):
+    """The verbs of a system: their arguments are text, and their errors name options as typed."""
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        """Refuse an argument with bytes that no text has: it could be neither shown nor kept."""
+        for argument in args:
+            try:
+                argument.encode()
+            except UnicodeEncodeError:
+                raise InputError(f"the argument {argument!a}: expected text in UTF-8") from None
+        ctx.meta["typed"] = {argument.partition("=")[0] for argument in args}
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Context) -> Any:
+        """Run a verb; what an error calls by the name of a field is an option to the user."""
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            verb = self.get_command(ctx, ctx.invoked_subcommand or "")
+            name, colon, rest = re.split(r"([ :]|$)", str(error), maxsplit=1)
+            for parameter in verb.params if verb and colon else ():
+                given = ctx.meta["typed"].intersection(parameter.opts)
+                if parameter.name == name and given:
+                    raise InputError(f"{given.pop()}{colon}{rest}") from None
+            raise
 
 
 def print_json(value: Any) -> None:
-    """Print `value` as indented JSON on stdout."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """Print `value` as indented JSON on stdout; numbers that JSON does not have are null."""
+    text = json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
+    sys.stdout.write(text + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @contextmanager
@@ -110,6 +161,30 @@ def claim_file(path: Path | None, *, force: bool, option: str) -> None:
         raise InputError(f"{option} {path}: the file exists; --force replaces it")
     if not path.parent.is_dir():
         raise InputError(f"{option} {path}: the folder {path.parent} does not exist")
+
+
+def check_choice(option: str, value: Value, choices: Sequence[Value]) -> Value:
+    """The value of an option; InputError with the choices if it is none of them."""
+    if value not in choices:
+        known = ", ".join(str(choice) for choice in choices if choice is not None)
+        raise InputError(f"{option} {value}: expected {known}")
+    return value
+
+
+def claim_picture(path: Path | None, *, force: bool, option: str = "--picture") -> None:
+    """Refuse, before any work, a picture that could not be written; None is no picture."""
+    claim_file(path, force=force, option=option)
+    if path is not None and path.suffix.lower() not in PICTURES:
+        raise InputError(f"{option} {path}: expected a name that ends in .svg, .png or .pdf")
+
+
+def save_picture(figure: "Figure", path: Path, *, quiet: bool = False) -> None:
+    """Write a picture and, unless `quiet`, say so on stderr."""
+    from workingpapers.foundation.plots import save
+
+    save(figure, path)
+    if not quiet:
+        err.print(f"picture: {path}", markup=False)
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -178,6 +253,12 @@ def run_command(command: Callable[[], Any]) -> NoReturn:
         if error.filename is None:
             _report_bug(error)
         fail(f"{error.filename}: {error.strerror}", Exit.BAD_INPUT)
+    except (MemoryError, RuntimeError) as error:
+        # PyTorch raises the latter, in words of its allocators.
+        known = r"out of memory|not enough memory|can't allocate memory"
+        if isinstance(error, RuntimeError) and not re.search(known, str(error)):
+            _report_bug(error)
+        fail(f"not enough memory, for smaller sizes there may be ({error})", Exit.NO)
     except Exception as error:
         _report_bug(error)
     if code == Exit.INTERRUPTED:

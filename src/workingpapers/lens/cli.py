@@ -83,7 +83,7 @@ def fit(
     """
     if out is not None:
         _check_out(out, force)
-    _checked("--thresholds", thresholds, ("auto", "quantile", "tree", "learned"))
+    console.check_choice("--thresholds", thresholds, ("auto", "quantile", "tree", "learned"))
     from workingpapers.lens.concepts import Booleanizer
 
     with _notes():
@@ -135,10 +135,10 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """Print a model's formulas, or the reason for its answer on one row of a table."""
-    style = _checked("--style", style, ("iff", "if", "only-if"))
-    _checked("--format", format, FORMATS)
-    _checked("--plot", plot, ("cards", "front", "relevance", "coverage"))
-    _checked("--aggregation", aggregation, ("exact", "paper"))
+    style = console.check_choice("--style", style, ("iff", "if", "only-if"))
+    console.check_choice("--format", format, FORMATS)
+    console.check_choice("--plot", plot, ("cards", "front", "relevance", "coverage"))
+    console.check_choice("--aggregation", aggregation, ("exact", "paper"))
     if not 0 < min_precision <= 1:
         raise InputError(f"--min-precision {min_precision:g}: expected above 0 and at most 1")
     console.claim_file(picture, force=force, option="--picture")
@@ -243,7 +243,7 @@ def cluster(
     as_json: Json = False,
 ) -> None:
     """Find clusters of rows that formulas describe, without any labels."""
-    _checked("--net", net, NETS)
+    console.check_choice("--net", net, NETS)
     console.claim_file(assignments, force=force, option="--assignments")
     console.claim_file(picture, force=force, option="--picture")
     with _notes():
@@ -350,7 +350,7 @@ def minimize(
     as_json: Json = False,
 ) -> None:
     """Print the shortest disjunction of conjunctions for a truth table."""
-    _checked("--format", format, FORMATS)
+    console.check_choice("--format", format, FORMATS)
     formula, cover, name = _minimized(table, output, method, others)
     found = "minimum" if cover.minimum else "irredundant"
     if as_json:
@@ -472,8 +472,8 @@ def _classifier(
 ) -> "LENClassifier":
     from workingpapers.lens.estimators import LENClassifier
 
-    _checked("--net", net, NETS)
-    _checked("--style", style, ("iff", "if", "only-if"))
+    console.check_choice("--net", net, NETS)
+    console.check_choice("--style", style, ("iff", "if", "only-if"))
     if max_concepts != "auto" and not (max_concepts.isdecimal() and int(max_concepts)):
         raise InputError(f"--max-concepts {max_concepts}: expected a number from 1 up, or auto")
     return LENClassifier(
@@ -499,17 +499,10 @@ def _check_out(out: Path, force: bool) -> None:
         raise InputError(f"--out {out}: cannot write into {parent}")
 
 
-def _checked(option: str, value: str, choices: Sequence[str]) -> str:
-    """The value of an option; InputError with the choices if it is none of them."""
-    if value not in choices:
-        raise InputError(f"{option} {value}: expected {', '.join(choices)}")
-    return value
-
-
 def _checked_guarantee(guarantee: str) -> Any:
     from workingpapers.lens.explain import GUARANTEES
 
-    return _checked("--guarantee", guarantee, GUARANTEES)
+    return console.check_choice("--guarantee", guarantee, GUARANTEES)
 
 
 def _answers(table: "DataTable", predictions: str, trust: bool) -> tuple["DataTable", "np.ndarray"]:
@@ -579,8 +572,8 @@ def _minimized(
     from workingpapers.lens.formula import Formula
     from workingpapers.lens.minimization import minimize as minimize_table
 
-    _checked("--method", method, ("auto", "isop", "heuristic", "exact"))
-    _checked("--others", others, ("false", "free"))
+    console.check_choice("--method", method, ("auto", "isop", "heuristic", "exact"))
+    console.check_choice("--others", others, ("false", "free"))
     read = read_table(table)
     name = output or read.names[-1]
     inputs = [other for other in read.names if other != name]

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 NOTIONS = ("agent", "player", "perfect", "pbe")
 METHODS = ("pure", "backward", "dynamics", "cfr", "fictitious", "logit")
-PICTURES = (".svg", ".png", ".pdf")
+
 
 app = typer.Typer(
     help="Compose games into institutions; check, solve, sweep and draw them.",
@@ -207,8 +207,8 @@ def check(
     said, without being asked, of the first three parameters that have a decimal point and on which
     only payoffs depend.
     """
-    _checked("--notion", notion, NOTIONS)
-    _claim_picture(picture, force)
+    console.check_choice("--notion", notion, NOTIONS)
+    console.claim_picture(picture, force=force)
     source = open_game(game, trust)
     fixed, varied = split_params(source, params)
     _need_ends(varied)
@@ -232,7 +232,7 @@ def check(
     if picture is not None:
         from workingpapers.opengames import draw
 
-        _save(draw.payoffs(report), picture)
+        console.save_picture(draw.payoffs(report), picture)
     return Exit.DONE if report.ok else Exit.NO
 
 
@@ -285,9 +285,9 @@ def solve(
     A list is called complete only where the method looked at everything. Exit code 1: nothing was
     found; 3: the method did not converge, or --tolerance is not met.
     """
-    _checked("--notion", notion, NOTIONS)
+    console.check_choice("--notion", notion, NOTIONS)
     if method.partition(":")[0] != "gambit":
-        _checked("--method", method, (*METHODS, "gambit:METHOD"))
+        console.check_choice("--method", method, (*METHODS, "gambit:METHOD"))
     console.claim_file(out, force=force, option="--out")
     from workingpapers.opengames import solve as solving
 
@@ -365,8 +365,8 @@ def sweep(
     A parameter that only payoffs use is evaluated for the whole grid at once; one that changes
     what can happen has the game compiled again at each of its values.
     """
-    _checked("--notion", notion, NOTIONS)
-    suffix = _checked("--picture", picture, ("svg", "png", "pdf"))
+    console.check_choice("--notion", notion, NOTIONS)
+    suffix = console.check_choice("--picture", picture, ("svg", "png", "pdf"))
     from workingpapers.opengames import design
 
     source = open_game(game, trust)
@@ -404,7 +404,7 @@ def sweep(
         drawn = len(grids) <= 2 and all(axis.numeric for axis in varied.values())
         for name in measures if drawn else ():
             path = out / f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', name)}.{suffix}"
-            _save(found.draw(name), path, quiet=True)
+            console.save_picture(found.draw(name), path, quiet=True)
             pictures.append(str(path))
     if as_json:
         console.print_json(_plain(found.to_json()))
@@ -460,8 +460,8 @@ def search(
     Payoffs are those of the first profile. Exit code 1: no parameters were found with which all
     profiles are equilibria.
     """
-    _checked("--notion", notion, NOTIONS)
-    _checked("--method", method, ("grid", "bisect", "evolution", "gradient"))
+    console.check_choice("--notion", notion, NOTIONS)
+    console.check_choice("--method", method, ("grid", "bisect", "evolution", "gradient"))
     if bool(maximise) == bool(minimise):
         raise InputError("search: expected --maximise or --minimise, one of the two")
     if not subject_to and method != "gradient":
@@ -606,14 +606,14 @@ def simulate(
 
     Exact expected payoffs stand beside the averages where the game can be compiled.
     """
-    _claim_picture(picture, force)
+    console.claim_picture(picture, force=force)
     from workingpapers.opengames import simulate as simulating
 
     if learn is None:
         if picture is not None:
             raise InputError("--picture: only with --learn")
     else:
-        _checked("--learn", learn, simulating.RULES)
+        console.check_choice("--learn", learn, simulating.RULES)
     source = open_game(game, trust)
     built = source.build(settings_of(source, params))
     if learn is None:
@@ -629,7 +629,7 @@ def simulate(
         series = {
             player: learned.payoffs[:, at] for at, player in enumerate(learned.frontier.players)
         }
-        _save(
+        console.save_picture(
             draw.lines(
                 "round", list(range(rounds + 1)), series, f"{built.title}: {learn}", "mean payoff"
             ),
@@ -707,10 +707,10 @@ def draw(
     force: Force = False,
 ) -> None:
     """Draw a game: string diagram, influence diagram, tree, payoffs of a profile, or phase plot."""
-    _checked("--kind", kind, ("diagram", "influence", "tree", "payoffs", "phase"))
+    console.check_choice("--kind", kind, ("diagram", "influence", "tree", "payoffs", "phase"))
     if strategy is not None and kind != "payoffs":
         raise InputError("--strategy: only with --kind payoffs")
-    _claim_picture(out, force, "--out")
+    console.claim_picture(out, force=force, option="--out")
     source = open_game(game, trust)
     built = source.build(settings_of(source, params))
     from workingpapers.opengames import draw as drawing
@@ -721,7 +721,7 @@ def draw(
         figure = drawing.tree(built, max_nodes)
     else:
         figure = getattr(drawing, kind)(built)
-    _save(figure, out)
+    console.save_picture(figure, out)
 
 
 @app.command(epilog="Example: workingpapers opengames export ultimatum --to efg --out game.efg")
@@ -738,7 +738,7 @@ def export(
 ) -> None:
     """Write a game as Gambit's tree (efg) or table (nfg), or compiled as data (json)."""
     kind = to or out.suffix.lower().removeprefix(".")
-    _checked("--to" if to else f"--out {out}: --to", kind, ("efg", "nfg", "json"))
+    console.check_choice("--to" if to else f"--out {out}: --to", kind, ("efg", "nfg", "json"))
     console.claim_file(out, force=force, option="--out")
     from workingpapers.opengames import files
 
@@ -779,13 +779,6 @@ def import_file(
     _print_description(content, source)
 
 
-def _checked(option: str, value: str, choices: Sequence[str]) -> str:
-    """The value of an option; InputError with the choices if it is none of them."""
-    if value not in choices:
-        raise InputError(f"{option} {value}: expected {', '.join(choices)}")
-    return value
-
-
 MEASURES = ("equilibrium", "gain", "welfare", "gini", "payoff:PLAYER")
 
 
@@ -815,12 +808,6 @@ def _at_work(text: str) -> "Status":
     from rich.text import Text
 
     return console.err.status(Text(text))
-
-
-def _claim_picture(path: Path | None, force: bool, option: str = "--picture") -> None:
-    if path is not None and path.suffix.lower() not in PICTURES:
-        raise InputError(f"{option} {path}: expected a name that ends in .svg, .png or .pdf")
-    console.claim_file(path, force=force, option=option)
 
 
 # ---- doing
@@ -959,14 +946,6 @@ def _write_strategies(game: "Game", found: "Solutions", out: Path, pick: int) ->
     }
     console.write_atomically(out, _json_text(content))
     console.err.print(f"strategies: {out}", markup=False)
-
-
-def _save(figure: Any, path: Path, *, quiet: bool = False) -> None:
-    from workingpapers.foundation.plots import save
-
-    save(figure, path)
-    if not quiet:
-        console.err.print(f"picture: {path}", markup=False)
 
 
 # ---- showing what was found
