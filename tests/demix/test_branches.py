@@ -20,7 +20,7 @@ from workingpapers.foundation.errors import InputError
 from workingpapers.foundation.parallel import Outcome
 from workingpapers.foundation.training import TrainConfig
 
-SHAPE = LMConfig(vocabulary=24, length=6, dim=8, layers=2, heads=2)
+SHAPE = LMConfig(vocabulary=24, length=6, dim=8, layers=1, heads=2)
 CONFIG = TrainConfig(steps=10, learning_rate=0.02, warmup=2, weight_decay=0.1, save_every=3)
 NAMES = ("news", "wiki", "code")
 

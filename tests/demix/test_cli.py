@@ -19,7 +19,7 @@ TINY = (
     "--vocabulary", "300", "--length", "16", "--dim", "16", "--layers", "1", "--heads", "2",
     "--rows", "4", "--learning-rate", "0.02", "--device", "cpu",
 )  # fmt: skip
-STEPS = 40
+STEPS = 30
 LETTER = "the ship and the judge of the crew.\nthe cow and the hen"
 
 

@@ -20,7 +20,8 @@ def made(tmp_path_factory) -> Path:
     from workingpapers.demix.model import DEMixLM, LMConfig
 
     folder = tmp_path_factory.mktemp("made")
-    corpora = load_domains(str(write_texts(folder / "texts")), vocabulary=300, block=16)
+    texts = write_texts(folder / "texts", documents=12)
+    corpora = load_domains(str(texts), vocabulary=300, block=16)
     config = LMConfig(corpora.tokenizer.get_vocab_size(), 16, 16, 1, 2)
     for seed, name in enumerate(("one", "other")):
         torch.manual_seed(seed)
@@ -250,7 +251,7 @@ def test_the_last_expert_stays(refused, command):
          "--weights sea=0: expected weights of a sum above 0 and not infinite"),
         (("export", "one", "other", "--weights", "sea=1"), "other: expected a new or empty folder"),
         (("discover", "texts", "-k", "100", "--out", "new"),
-         "texts: expected at least 200 for 100 clusters, got 72"),
+         "texts: expected at least 200 for 100 clusters, got 36"),
     ],
 )  # fmt: skip
 def test_options_that_cannot_be(refused, arguments, expected):
@@ -261,3 +262,53 @@ def test_a_model_is_not_replaced_by_what_is_made_of_it(refused) -> None:
     wanted = "one: is the model itself, which would be lost; expected another folder"
     assert refused("merge", "one", "one", "--weights", "court=1", "--force") == f"OUT {wanted}"
     assert refused("rename", "one", "court", "law", "--out", "one", "--force") == f"--out {wanted}"
+
+
+def test_a_text_that_looks_like_a_path_is_one(refused, command) -> None:
+    assert refused("posterior", "one", "gone.txt") == "gone.txt: no such file"
+    assert refused("posterior", "one", "texts/gone") == "texts/gone: no such file"
+    assert refused("posterior", "one", "texts") == (
+        "texts: expected a text or a file of text, found a folder"
+    )
+    assert command("posterior", "one", "the sea/the ship")[0] == 0
+
+
+def test_what_no_rule_would_read_is_refused(refused) -> None:
+    like = ("--like", "texts/sea/00.txt")
+    for verb in (("posterior", "one", "a"), ("generate", "one"), ("evaluate", "one", "texts")):
+        line = refused(*verb, *like, "--mix", "uniform")
+        assert line == "--like texts/sea/00.txt: expected with --mix cached, this is uniform"
+    wanted = "--like gone: no such file, and no posterior kept by `posterior --keep` (kept: none)"
+    assert refused("generate", "one", "--mix", "cached", "--like", "gone") == wanted
+    assert refused("merge", "one", "new", "--like", "gone") == wanted
+
+
+def test_a_dense_model_has_nothing_to_be_merged(refused, command, tmp_path) -> None:
+    assert command("merge", "one", "dense", "--weights", "sea")[0] == 0
+    assert refused("merge", "dense", "new", "--weights", "sea") == (
+        "dense: expected a model with experts, this one is dense"
+    )
+    assert refused("export", "dense", "new", "--like", "texts/sea/00.txt") == (
+        "--weights, --like: expected neither, dense is dense"
+    )
+
+
+def test_domains_are_found_into_a_folder_of_their_own(refused, tmp_path) -> None:
+    for out in ("texts", "texts/sea", "."):
+        assert refused("discover", "texts", "-k", "2", "--out", out, "--force") == (
+            f"--out {out}: expected a folder apart from texts"
+        )
+    assert refused("discover", "texts", "-k", "2", "--out", "one", "--force") == (
+        "--out one: the folder holds other files than those of `discover`"
+    )
+
+
+def test_models_that_held_out_other_parts_are_not_compared(refused, command, tmp_path) -> None:
+    for name, more in (("a", ()), ("b", ("--keep-duplicates",))):
+        arguments = ("texts", "--out", name, "--steps", "2", "--device", "cpu", *TINY, *more)
+        assert command("train", *arguments)[0] == 0
+    assert command("compare", "a", "a/model", "texts")[0] == 0
+    assert refused("compare", "a", "b", "texts") == (
+        "b: trained on other parts of texts than a (deduplicate False and True); expected models "
+        "that held out the same texts"
+    )

@@ -367,6 +367,17 @@ def test_a_selection_has_its_order_and_its_own_memory(experts):
 
 
 @pytest.mark.parametrize("experts", ["ffn", "all"])
+def test_a_random_expert_is_not_what_a_model_of_its_seed_began_with(experts):
+    torch.manual_seed(3)
+    model = DEMixLM(CONFIG, NAMES, experts=experts)
+    model.add_expert("dice", "random", seed=3)
+    old, new = model.expert_parameters("news"), model.expert_parameters("dice")
+    drawn = [key for key, weight in new.items() if float(weight.std()) > 0]
+    assert drawn
+    assert not any(torch.equal(old[key], new[key]) for key in drawn)
+
+
+@pytest.mark.parametrize("experts", ["ffn", "all"])
 def test_new_experts_begin_as_the_mean_or_at_random(experts):
     model = model_of(experts=experts)
     model.add_expert("mean")

@@ -177,10 +177,11 @@ def test_each_row_is_read_by_the_expert_of_its_domain(domains: list[int]) -> Non
         model = trained(decoder)
         tokens, mask = rows()
         found = model(tokens, attention_mask=mask, domain=torch.tensor(domains)).logits
-        for row, domain in enumerate(domains):
+        for domain in set(domains):
             plain = alone(model, NAMES[domain], decoder)
-            expected = plain(tokens, attention_mask=mask).logits[row]
-            assert torch.allclose(found[row], expected, atol=2e-5, rtol=1e-5)
+            expected = plain(tokens, attention_mask=mask).logits
+            own = torch.tensor(domains) == domain
+            assert torch.allclose(found[own], expected[own], atol=2e-5, rtol=1e-5)
 
 
 def test_layers_whose_rows_are_not_aligned_are_read_right() -> None:

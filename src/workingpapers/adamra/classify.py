@@ -7,12 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int, Integer, UInt8
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -38,8 +37,12 @@ from workingpapers.foundation.training import (
     TrainConfig,
     count_parameters,
     fit,
+    one_process,
     step_seconds,
 )
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 HELD_OUT_SEED = 0
 """Of validation and test examples: the same for all runs, so that they can be compared."""
@@ -307,7 +310,7 @@ class Training:
         self,
         folder: Path | None = None,
         *,
-        fabric: Fabric | None = None,
+        fabric: "Fabric | None" = None,
         progress: Callable[[int], None] | None = None,
     ) -> Trained:
         """Train; with a folder, keep the run there, or go on with the one that is there.
@@ -316,9 +319,7 @@ class Training:
         run, and DivergedError, before a model is saved, where its loss is not finite.
         """
         if fabric is None:
-            fabric = Fabric(
-                accelerator=self.device, devices=1, precision=self.run.training.precision
-            )
+            fabric = one_process(self.run.training, self.device)
         if fabric.world_size != self.run.processes:
             raise InputError(
                 f"devices: expected {self.run.processes} processes in all, as the run was begun "

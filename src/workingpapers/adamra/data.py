@@ -2,9 +2,7 @@
 
 import bz2
 import csv
-import os
 import re
-import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int, Integer, UInt8, UInt16
 
 from workingpapers.foundation.errors import InputError, missing_package
-from workingpapers.foundation.packages import package_folder
+from workingpapers.foundation.packages import package_folder, standard_library
 from workingpapers.foundation.text import Bytes, Document, documents, near_duplicates
 
 CIFAR10_CLASSES = (
@@ -91,31 +89,11 @@ def _licences() -> Iterator[Document]:
         yield Document(text.strip(), "licence", path.name)
 
 
-_NOT_MODULES = {
-    "site-packages",
-    "dist-packages",
-    "test",
-    "tests",
-    "idlelib",
-    "idle_test",
-    "lib2to3",
-    "encodings",
-    "ensurepip",
-    "turtledemo",
-    "__pycache__",
-}
-"""Folders of the standard library with other things than modules one reads."""
-
-
 def _modules() -> Iterator[Document]:
-    root = Path(sysconfig.get_paths()["stdlib"])
-    for folder, folders, files in os.walk(root):
-        folders[:] = sorted(set(folders) - _NOT_MODULES)
-        for file in sorted(files):
-            if file.endswith(".py"):
-                path = Path(folder, file)
-                text = path.read_text("utf-8", errors="replace")
-                yield Document(text, "python", path.relative_to(root).as_posix())
+    root, modules = standard_library()
+    for path in modules:
+        text = path.read_text("utf-8", errors="replace")
+        yield Document(text, "python", path.relative_to(root).as_posix())
 
 
 def _pages() -> Iterator[Document]:

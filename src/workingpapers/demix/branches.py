@@ -12,7 +12,6 @@ from typing import cast
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 
 from workingpapers.demix.checkpoint import Loaded
 from workingpapers.demix.corpora import BlockSampler, DomainCorpus
@@ -22,7 +21,7 @@ from workingpapers.demix.training import train
 from workingpapers.foundation import checkpoints
 from workingpapers.foundation.errors import InputError
 from workingpapers.foundation.parallel import Engine, Outcome, map_tasks
-from workingpapers.foundation.training import TrainConfig
+from workingpapers.foundation.training import TrainConfig, one_process
 
 _PART = "model"
 
@@ -172,7 +171,7 @@ def train_phase(task: PhaseTask, progress: Callable[[int], None] | None = None) 
     corpora = [
         _corpus(name, Path(file)) for name, file in zip(phase.domains, task.tokens, strict=True)
     ]
-    fabric = Fabric(accelerator=task.device, devices=1, precision=phase.training.precision)
+    fabric = one_process(phase.training, task.device)
     train(
         model,
         corpora,

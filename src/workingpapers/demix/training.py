@@ -7,12 +7,11 @@ of its domain (arXiv:2108.05036, section 3.2).
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -21,7 +20,10 @@ from workingpapers.demix.distributed import Division, ExpertTraining
 from workingpapers.demix.model import DEMixLM
 from workingpapers.demix.protocol import expert_number
 from workingpapers.foundation.errors import InputError
-from workingpapers.foundation.training import History, TrainConfig, fit, step_seconds
+from workingpapers.foundation.training import History, TrainConfig, fit, one_process, step_seconds
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 LEARNING_RATE = 8e-3
 """The best for 64 channels."""
@@ -109,7 +111,7 @@ def train(
     rows: int = 2,
     length: int | None = None,
     folder: Path | None = None,
-    fabric: Fabric | None = None,
+    fabric: "Fabric | None" = None,
     progress: Callable[[int], None] | None = None,
 ) -> History:
     """Train a DEMixLM or DEMixForCausalLM on `rows` rows of each domain a step, in place.
@@ -155,11 +157,11 @@ def _fit(
     rows: int,
     length: int,
     folder: Path | None,
-    fabric: Fabric | None,
+    fabric: "Fabric | None",
     progress: Callable[[int], None] | None,
 ) -> History:
     if fabric is None:
-        fabric = Fabric(accelerator="cpu", devices=1, precision=config.precision)
+        fabric = one_process(config)
     processes = fabric.world_size
     if processes > 1 and getattr(model, "experts", None) == "all":
         raise InputError(
@@ -243,7 +245,7 @@ def adapt(
     rows: int = 8,
     length: int | None = None,
     folder: Path | None = None,
-    fabric: Fabric | None = None,
+    fabric: "Fabric | None" = None,
     progress: Callable[[int], None] | None = None,
 ) -> History:
     """Train the expert `name` on a corpus; all other weights stay as they are (DEMix-DAPT).

