@@ -203,7 +203,7 @@ class _Canned:
             "novel": dict.fromkeys(setting.novel, foreign),
             "matrix": np.full((count, count), 60.0) - 20 * np.eye(count),
             "bytes_per_token": dict.fromkeys((*setting.training, *setting.novel), 3.0),
-            "removed": {"name": task.removed, "with": 50.0, "without": 100.0},
+            "removed": {key: {"with": 50.0, "without": 100.0} for key in setting.training},
             "posterior": {"pieces": ["a", "b"], "weights": np.full((count, 2), 1 / count)},
             "added": {
                 "nearest": dict.fromkeys(new, 60.0),

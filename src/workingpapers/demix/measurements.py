@@ -298,8 +298,7 @@ def _measure_demix(
         name: rules(new_tests[name], _logprobs(model, one, setting, split="dev"), None)
         for name, one in novel.items()
     }
-    if task.removed is not None:
-        found["removed"] = _remove(model, tests[task.removed], task.removed)
+    found["removed"] = {name: _remove(model, test, name) for name, test in tests.items()}
     found["posterior"] = _posterior_over(model, corpora, task)
     found["added"] = _add_experts(task, model, corpora, novel, tests)
     return found
@@ -311,7 +310,6 @@ def _remove(model: DEMixLM, logprobs: Logprobs, name: str) -> Record:
     others = [place for place in range(len(model.domains)) if place != number]
     updating = DomainPosterior("updating")
     return {
-        "name": name,
         "with": _perplexity(_mixed(logprobs, updating)[0]),
         "without": _perplexity(_mixed(logprobs[others], updating)[0]),
     }
