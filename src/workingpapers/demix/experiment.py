@@ -307,7 +307,8 @@ CLAIMS = (
     ),
     _timed(
         "efficient-step",
-        "A training step takes less CPU time than that of GPT-2 of the same shape in transformers.",
+        "A training step takes less CPU time than that of GPT-2 of the same shape in transformers "
+        "(4,096 tokens a step, in a fresh process).",
         at_most(0.95),
     ),
     _timed(
@@ -371,10 +372,13 @@ def _identities(study: Study, measure: Any) -> Iterator[Result]:
 def _durations(study: Study, measure: Any) -> Iterator[Result]:
     """Ways that take turns."""
     often: dict[str, Any] = {"repeats": 7}
+    step: dict[str, Any] = {}
     if study.scale == "quick":
         often = {"repeats": 3, "seconds_a_turn": 0.1}
+        # As many tokens, in a smaller network.
+        step = {"layers": 2, "length": 128, "rows": 4}
     tasks = [
-        measure.TimingTask("step", **often),
+        measure.TimingTask("step", **often, **step),
         measure.TimingTask(
             "mixing", **often, dim=32, layers=2, heads=2, length=128, vocabulary=1024
         ),

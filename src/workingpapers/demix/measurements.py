@@ -488,7 +488,7 @@ def time_in_turn(task: TimingTask) -> dict[str, float]:
     turns: dict[str, list[float]] = {name: [] for name in ways}
     with without_subnormals():
         for name, way in ways.items():
-            way()
+            # The first call, which also prepares what the others find, takes longest.
             started = time.process_time()
             way()
             once = max(time.process_time() - started, 1e-6)
