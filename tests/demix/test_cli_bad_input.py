@@ -267,10 +267,12 @@ def test_a_model_is_not_replaced_by_what_is_made_of_it(refused) -> None:
 def test_a_text_that_looks_like_a_path_is_one(refused, command) -> None:
     assert refused("posterior", "one", "gone.txt") == "gone.txt: no such file"
     assert refused("posterior", "one", "texts/gone") == "texts/gone: no such file"
+    assert refused("posterior", "one", "/no/such") == "/no/such: no such file"
     assert refused("posterior", "one", "texts") == (
         "texts: expected a text or a file of text, found a folder"
     )
-    assert command("posterior", "one", "the sea/the ship")[0] == 0
+    for text in ("the sea/the ship", "and/or", "..."):
+        assert command("posterior", "one", text)[0] == 0
 
 
 def test_what_no_rule_would_read_is_refused(refused) -> None:

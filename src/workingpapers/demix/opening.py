@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from itertools import combinations
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import tokenizers
 import torch
 
 from workingpapers.demix import checkpoint, runs
@@ -30,6 +29,9 @@ from workingpapers.foundation.console import check_choice
 from workingpapers.foundation.errors import InputError, missing_package
 from workingpapers.foundation.tables import listed
 from workingpapers.foundation.text import documents, read_text
+
+if TYPE_CHECKING:
+    import tokenizers
 
 RULES = ("uniform", "updating", "cached", "average")
 """Of `--mix`; anything else is names of experts."""
@@ -53,7 +55,7 @@ class Opened(NamedTuple):
 
     folder: Path
     model: ModularLM
-    tokenizer: tokenizers.Tokenizer
+    tokenizer: "tokenizers.Tokenizer"
 
     @property
     def is_dense(self) -> bool:
@@ -204,7 +206,7 @@ def own_texts(path: Path, opened: Opened, split: str, most: int | None) -> list[
 
 
 def _part(
-    corpus: DomainCorpus, split: str, tokenizer: tokenizers.Tokenizer, most: int | None
+    corpus: DomainCorpus, split: str, tokenizer: "tokenizers.Tokenizer", most: int | None
 ) -> HeldOut:
     other = corpus.part("train" if split == "dev" else "dev")
     return _text(corpus.name, corpus.part(split), corpus.bytes[split], other, tokenizer, most)
@@ -215,7 +217,7 @@ def _text(
     tokens: np.ndarray,
     size: int,
     other: np.ndarray | None,
-    tokenizer: tokenizers.Tokenizer,
+    tokenizer: "tokenizers.Tokenizer",
     most: int | None,
 ) -> HeldOut:
     # The first is the end of another text, which readers put there themselves.
@@ -305,12 +307,13 @@ def text_or_file(what: str) -> str:
         raise InputError("TEXT|FILE: the text is empty")
     if is_folder:
         raise InputError(f"{what}: expected a text or a file of text, found a folder")
-    if len(what.split()) == 1 and (os.sep in what or path.suffix.lower() in _TEXT_FILES):
+    named = path.suffix.lower() in _TEXT_FILES or path.is_absolute()
+    if len(what.split()) == 1 and (named or (os.sep in what and path.parent.is_dir())):
         raise InputError(f"{what}: no such file")
     return what
 
 
-def token_texts(tokenizer: tokenizers.Tokenizer, text: str) -> list[str]:
+def token_texts(tokenizer: "tokenizers.Tokenizer", text: str) -> list[str]:
     """The part of a text that each token stands for; of a character's bytes the first has it."""
     pieces, told = [], 0
     for start, end in tokenizer.encode(text, add_special_tokens=False).offsets:
