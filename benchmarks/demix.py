@@ -270,7 +270,10 @@ def plain_jobs() -> dict[str, Callable[[], Job]]:
 
 def gpt2(config: LMConfig = SHAPE) -> Any:
     """GPT-2 of this shape as transformers has it, with the activation that ours has."""
-    return as_gpt2(DEMixLM(config, experts="none"))
+    lm = as_gpt2(DEMixLM(config, experts="none"))
+    # Else it fills a cache that only generation needs.
+    lm.config.use_cache = False
+    return lm
 
 
 def gpt2_jobs() -> dict[str, Callable[[], Job]]:

@@ -430,7 +430,7 @@ def test_what_the_operations_refuse(tmp_path: Path) -> None:
             {"init": "medicine"},
         ),
         (
-            "add_expert: expected one of init, file and weights",
+            "init, file, weights: expected one of them",
             add_expert,
             ("new",),
             {"init": "mean", "file": folder / "experts/law.safetensors"},

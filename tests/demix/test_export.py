@@ -171,7 +171,7 @@ def test_what_cannot_be_exported_is_refused(
         export_model(model, tokenizer, out, {"law": -1.0})
     with pytest.raises(InputError, match=r"^weights: expected none, the model is dense$"):
         export_model(our_model(tokenizer, "none"), tokenizer, out, WEIGHTS)
-    with pytest.raises(InputError, match=r"^export: expected a model without domain tokens"):
+    with pytest.raises(InputError, match=r"^model: expected one without domain tokens"):
         export_model(our_model(tokenizer, "none", domain_tokens=True), tokenizer, out)
     small = DEMixLM(LMConfig(vocabulary=9, length=8, dim=8, layers=1, heads=1), ["a"])
     with pytest.raises(InputError, match=r"^tokenizer: has \d+ tokens, expected at most 9$"):

@@ -334,7 +334,7 @@ def add_expert(
     manifest = _modular(folder)
     check_name(name, manifest.domains)
     if sum(one is not None for one in (init, file, weights)) > 1:
-        raise InputError("add_expert: expected one of init, file and weights")
+        raise InputError("init, file, weights: expected one of them")
     if expert is not None and expert.name != name:
         raise InputError(f"expert {expert.name!r}: expected the name {name!r}")
     model = _fingerprint(manifest, _tokenizer_text(folder, manifest))

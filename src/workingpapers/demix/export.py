@@ -63,7 +63,7 @@ def as_gpt2(model: DEMixLM, weights: Mapping[str, float] | None = None) -> "GPT2
     `weights` as in `export_model`. InputError for a model with domain tokens.
     """
     if model.config.domain_tokens:
-        raise InputError("export: expected a model without domain tokens, GPT-2 reads none")
+        raise InputError("model: expected one without domain tokens, GPT-2 reads none")
     try:
         from transformers import GPT2LMHeadModel
         from transformers.initialization import no_init_weights

@@ -40,6 +40,9 @@ from workingpapers.foundation.training import TrainConfig, count_parameters
 Record = dict[str, Any]
 Logprobs = Float[Tensor, "experts rows length"]
 
+UPDATED_AFTER = 2
+"""Rows, together, that move an updating prior on: as in the authors' program."""
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -228,16 +231,16 @@ def _perplexity(logprobs: Tensor) -> float:
 def _mixed(
     logprobs: Logprobs, posterior: DomainPosterior
 ) -> tuple[Float[Tensor, "rows length"], Float[Tensor, " experts"]]:
-    """Log-probabilities of the mixture, row after row, and the prior at the end."""
+    """Log-probabilities of the mixture, two rows after two, and the prior at the end."""
     posterior = copy.copy(posterior)
     if not posterior.updates:
         return mix(logprobs, posterior.weights(logprobs)), posterior.prior(len(logprobs))
     found = []
-    for row in range(logprobs.shape[1]):
-        weights = posterior.weights(logprobs[:, row : row + 1])
-        found.append(mix(logprobs[:, row], weights[:, 0]))
+    for rows in logprobs.split(UPDATED_AFTER, 1):
+        weights = posterior.weights(rows)
+        found.append(mix(rows, weights))
         posterior.update(weights[:, :, -1])
-    return torch.stack(found), posterior.prior(len(logprobs))
+    return torch.cat(found), posterior.prior(len(logprobs))
 
 
 def rules(

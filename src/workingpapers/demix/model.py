@@ -235,7 +235,9 @@ class Decoder(nn.Module):
             for _ in range(config.layers)
         )
         self.norm = nn.LayerNorm(config.dim)
-        self._initialise()
+        # On the meta device, whose weights are overwritten, this would take longer than a merge.
+        if not self.tokens.weight.is_meta:
+            self._initialise()
 
     def _initialise(self) -> None:
         deviation = initial_deviation(self.config.dim)

@@ -507,8 +507,9 @@ class _Run:
             writer = csv.writer(text, lineterminator="\n")
             writer.writerow(columns)
             writer.writerows([row.get(name, "") for name in columns] for row in rows)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, text.getvalue())
+        if columns or path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, text.getvalue())
         return columns
 
 
