@@ -510,3 +510,53 @@ def test_every_verb_has_an_example_and_json(command, verb):
     assert code == 0
     assert f"Example: workingpapers demix {verb}" in stdout.replace("\n", " ").replace("  ", " ")
     assert "--json" in stdout
+
+
+# ---- what is kept
+
+
+def test_a_finished_run_leaves_its_model_as_it_is(command, trained, tmp_path):
+    shutil.copytree(trained.run, tmp_path / "run")
+    assert command("add", "run", "twin", "--init", "law", "--in-place")[0] == 0
+    assert command("remove", "run", "farm", "--in-place")[0] == 0
+    before = content(tmp_path / "run")
+    code, stdout, stderr = command("train", "--resume", "run")
+    assert code == 0, stderr
+    assert "development text, each domain by its own expert" in stdout
+    assert content(tmp_path / "run") == before
+
+
+def test_domains_are_found_again_only_where_nothing_is_lost(command, trained, tmp_path):
+    lines = [
+        json.dumps({"text": file.read_text()}) for file in sorted(trained.texts.rglob("*.txt"))
+    ]
+    (tmp_path / "all.jsonl").write_text("\n".join(lines))
+    find = ("discover", "all.jsonl", "--out", "found", "--force", "-k")
+    assert command(*find, 3)[0] == 0
+    assert command(*find, 2)[0] == 0
+    assert len(list((tmp_path / "found" / "domains").iterdir())) == 2
+    for name in ("domains/court.jsonl", "clusterer/mine.txt", "mine.txt"):
+        (tmp_path / "found" / name).write_text("mine")
+        before = content(tmp_path / "found")
+        code, _, stderr = command(*find, 3)
+        assert (code, content(tmp_path / "found")) == (2, before)
+        assert Path(name).name in error_of(stderr)
+        (tmp_path / "found" / name).unlink()
+    # A setting that cannot be is told before anything is found.
+    wrong = ("train", "all.jsonl", "--discover", 3, "--out", "run", *TINY, "--heads", 3)
+    assert command(*wrong)[0] == 2
+    assert not (tmp_path / "run-domains").exists()
+
+
+def test_a_merged_model_is_asked_for_what_was_held_out(command, trained, tmp_path):
+    less = ("train", trained.texts, "--bytes", 2000, "--steps", 2, "--out", "less", *TINY)
+    assert command(*less)[0] == 0
+    assert command("merge", "less", "merged", "--weights", "law")[0] == 0
+    tokens = []
+    for name in ("less", "merged"):
+        code, stdout, stderr = command(
+            "evaluate", name, trained.texts, "--json", "--mix", "average"
+        )
+        assert code == 0, stderr
+        tokens.append([row["tokens"] for row in json.loads(stdout)["domains"]])
+    assert tokens[0] == tokens[1]

@@ -301,7 +301,7 @@ def test_domains_are_found_into_a_folder_of_their_own(refused, tmp_path) -> None
             f"--out {out}: expected a folder apart from texts"
         )
     assert refused("discover", "texts", "-k", "2", "--out", "one", "--force") == (
-        "--out one: the folder holds other files than those of `discover`"
+        "--out one: holds README.md, which is not from `discover`"
     )
 
 
@@ -313,4 +313,49 @@ def test_models_that_held_out_other_parts_are_not_compared(refused, command, tmp
     assert refused("compare", "a", "b", "texts") == (
         "b: trained on other parts of texts than a (deduplicate False and True); expected models "
         "that held out the same texts"
+    )
+
+
+def test_tokens_that_were_damaged(refused, command, tmp_path) -> None:
+    assert command(*train("texts"))[0] == 0
+    (kept,) = (tmp_path / "run" / "corpora").iterdir()
+    for name, damage in (
+        ("sea/test.npy", b"nothing"),
+        ("corpora.json", b"{}x"),
+        ("corpora.json", b'{"a": 1}'),
+    ):
+        whole = (kept / name).read_bytes()
+        (kept / name).write_bytes(damage)
+        line = refused("evaluate", "run")
+        assert line.startswith(f"run/corpora/{kept.name}: the tokens kept there are damaged (")
+        (kept / name).write_bytes(whole)
+    (kept / "sea" / "test.npy").write_bytes((kept / "sea" / "test.npy").read_bytes()[:150])
+    assert "the tokens kept there are damaged" in refused("evaluate", "run")
+
+
+def test_a_run_is_not_written_where_its_input_is(refused, command, tmp_path) -> None:
+    assert command(*train("texts"))[0] == 0
+    tokenizer = "run/model/tokenizer.json"
+    assert refused(*train("texts", "--force", "--tokenizer", tokenizer)) == (
+        f"--out run: expected a folder apart from --tokenizer {tokenizer}"
+    )
+    assert refused("train", "texts", "--out", "texts/run") == (
+        "--out texts/run: expected a folder apart from DATA texts"
+    )
+
+
+def test_files_that_are_called_like_options(refused, tmp_path) -> None:
+    (tmp_path / "seed").mkdir()
+    assert refused("add", "one", "new", "seed", "--seed", "3", "--out", "x") == (
+        "seed: expected .txt files in it or in its sub folders, found none"
+    )
+
+
+def test_fields_that_were_asked_for_are_read(refused, command, tmp_path) -> None:
+    rows = [json.dumps({"text": f"the {word} of the sea {number}", "domain": word})
+            for word in ("ship", "crew") for number in range(200)]  # fmt: skip
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows))
+    assert command(*train("rows.jsonl"))[0] == 0
+    assert refused("evaluate", "run", "rows.jsonl", "--text", "words").endswith(
+        "rows.jsonl: line 1: no column 'words'; it has text, domain"
     )

@@ -393,5 +393,5 @@ def test_a_run_takes_the_place_of_another(whole: Path, tmp_path: Path) -> None:
         RUNS.check_new(out, force=True)
     (out / "corpora" / "letter.txt").unlink()
     (out / "model" / "letter.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"not replaced, .*letter.txt"):
+    with pytest.raises(InputError, match=r"letter.txt: not replaced, it is no part"):
         RUNS.check_new(out, force=True)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
@@ -266,17 +267,18 @@ def train(
     check_engine(engine)
     if precision is not None:
         check_choice("--precision", precision, get_args(Precision))
-    if discover is not None:
-        data = [str(_discovered(data, discover, out, text, seed, force, first))]
-        text = "text"
     if resume is not None:
         run = RUNS.read(resume)
     else:
-        run = make_run(
-            data or (),
-            domains=() if domains is None else names_in("--domains", domains),
-            size=size,
-            shape={
+        paths = [("DATA", Path(name)) for name in data or ()]
+        paths += [("--tokenizer", tokenizer)] if tokenizer else []
+        paths += [("--from", decoder)] if decoder else []
+        for option, path in paths:
+            if out is not None and path.exists() and _overlap(out, path):
+                raise InputError(f"--out {out}: expected a folder apart from {option} {path}")
+        settings: dict[str, Any] = {
+            "size": size,
+            "shape": {
                 "vocabulary": vocabulary,
                 "dim": dim,
                 "layers": layers,
@@ -284,19 +286,18 @@ def train(
                 "hidden": hidden,
                 "domain_tokens": domain_tokens or None,
             },
-            experts=cast("Any", experts),
-            decoder=decoder,
-            tokenizer=tokenizer,
-            text=text,
-            domain=domain,
-            anonymise=anonymise,
-            deduplicate=deduplicate,
-            limit_bytes=limit,
-            length=length,
-            rows=rows,
-            seed_share=seed_share,
-            processes=devices,
-            training={
+            "experts": experts,
+            "decoder": decoder,
+            "tokenizer": tokenizer,
+            "domain": domain,
+            "anonymise": anonymise,
+            "deduplicate": deduplicate,
+            "limit_bytes": limit,
+            "length": length,
+            "rows": rows,
+            "seed_share": seed_share,
+            "processes": devices,
+            "training": {
                 "steps": steps,
                 "seconds": None if minutes is None else 60 * minutes,
                 "learning_rate": learning_rate,
@@ -305,7 +306,14 @@ def train(
                 "threads": threads,
                 "seed": seed,
             },
-        )
+        }
+        if discover is not None:
+            # Settings that cannot be are told before domains are looked for.
+            make_run((), **settings)
+            data = [str(_discovered(data, discover, out, text, seed, force, first))]
+            text = "text"
+        named = () if domains is None else names_in("--domains", domains)
+        run = make_run(data or (), domains=named, text=text, **settings)
     if run.decoder is not None:
         without_bars()
     work: Any = {"processes": devices * nodes, "jobs": jobs}
@@ -653,8 +661,7 @@ def evaluate(
 
     opened = open_model(checkpoint, device)
     if data:
-        settings: dict[str, Any] = {"text": text_field, "domain": domain_field}
-        settings |= split_settings([checkpoint], data)
+        settings = split_settings([checkpoint], data, text_field, domain_field)
         texts = held_out_texts(data, opened, settings, split, most)
     else:
         texts = own_texts(checkpoint, opened, split, most)
@@ -726,8 +733,7 @@ def compare(
     from workingpapers.demix.opening import held_out_texts, open_model, split_settings
 
     checkpoints = list(dict.fromkeys(paths))
-    settings: dict[str, Any] = {"text": text_field, "domain": domain_field}
-    settings |= split_settings(checkpoints, [data])
+    settings = split_settings(checkpoints, [data], text_field, domain_field)
     rows: list[dict[str, Any]] = []
     with console.progress("comparing", len(checkpoints)) as advance:
         for path in checkpoints:
@@ -775,7 +781,7 @@ def merge(
 
     The share of each expert is given, or fitted so that the text --like is as likely as can be.
     """
-    from workingpapers.demix.checkpoint import save_model
+    from workingpapers.demix.checkpoint import read_manifest, save_model
     from workingpapers.demix.model import DEMixLM
     from workingpapers.demix.opening import open_model
     from workingpapers.demix.runs import model_folder
@@ -787,11 +793,16 @@ def merge(
     if opened.is_dense:
         raise InputError(f"{checkpoint}: expected a model with experts, this one is dense")
     shares = opened.shares(weights, like)
+    known = read_manifest(opened.folder).training
     save_model(
         out,
         opened.model.merge(shares),
         opened.tokenizer,
-        training={"merged": {"from": str(checkpoint), "weights": shares}},
+        training={
+            "merged": {"from": str(checkpoint), "weights": shares},
+            # By which the texts are known that it has not read.
+            **{key: value for key, value in known.items() if key == "parted"},
+        },
         card=f"# A dense model merged from domain experts\n\nWeights: {_shares_text(shares)}.\n",
         overwrite=force,
     )
@@ -836,7 +847,7 @@ def discover(
     OUT/domains, a .jsonl file a domain (rename them as you like), is for `train`; OUT/clusterer
     finds the domain of other texts.
     """
-    rows = _discover(data, count, out, text, seed, force)
+    rows = _discover(data, count, out, text, seed, force, "--out")
     if as_json:
         console.print_json(rows)
         return
@@ -874,22 +885,26 @@ def domains(as_json: Json = False) -> None:
 
 
 def _discover(
-    data: Path, count: int, out: Path, text: str, seed: int, force: bool
+    data: Path, count: int, out: Path, text: str, seed: int, force: bool, option: str
 ) -> list[dict[str, Any]]:
-    """Find domains, and write them into a folder."""
+    """Find domains, and write them into a folder; `option` is what named it."""
     from workingpapers.demix.discovery import discover_domains
+    from workingpapers.foundation.checkpoints import check_target
     from workingpapers.foundation.text import documents
 
     if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out}: expected a folder, found a file")
-    target, source = out.resolve(), data.resolve()
-    if target == source or source in target.parents or target in source.parents:
-        raise InputError(f"--out {out}: expected a folder apart from {data}")
+        raise InputError(f"{option} {out}: expected a folder, found a file")
+    if _overlap(out, data):
+        raise InputError(f"{option} {out}: expected a folder apart from {data}")
     found = {path.name for path in out.iterdir()} if out.is_dir() else set()
     if found and not force:
-        raise InputError(f"--out {out}: the folder is not empty; --force replaces domains there")
-    if found - {"domains", "clusterer"}:
-        raise InputError(f"--out {out}: the folder holds other files than those of `discover`")
+        raise InputError(f"{option} {out}: the folder is not empty; --force replaces domains there")
+    old = list((out / "domains").iterdir()) if "domains" in found else []
+    others = [path.name for path in old if not re.fullmatch(r"cluster\d+\.jsonl", path.name)]
+    others += sorted(found - {"domains", "clusterer"})
+    if others:
+        raise InputError(f"{option} {out}: holds {others[0]}, which is not from `discover`")
+    check_target(out / "clusterer", overwrite=True)
     texts = [document.text for document in documents(data, text=text)]
     with console.err.status("grouping"):
         try:
@@ -897,10 +912,10 @@ def _discover(
         except InputError as error:
             reason = str(error).removeprefix("texts: ")
             raise InputError(f"{data}: {reason}") from None
-    for old in (out / "domains").glob("cluster*.jsonl"):
-        old.unlink()
     (out / "domains").mkdir(parents=True, exist_ok=True)
     clusterer.save(out / "clusterer", overwrite=force)
+    for path in old:
+        path.unlink()
     rows = []
     for number, words in enumerate(clusterer.terms()):
         name = f"cluster{number + 1}"
@@ -912,6 +927,12 @@ def _discover(
         console.write_atomically(out / "domains" / f"{name}.jsonl", "".join(lines))
         rows.append({"domain": name, "documents": len(lines), "typical words": ", ".join(words)})
     return rows
+
+
+def _overlap(one: Path, other: Path) -> bool:
+    """Whether a folder or file is the other one, or in it, or holds it."""
+    a, b = one.resolve(), other.resolve()
+    return a == b or a in b.parents or b in a.parents
 
 
 def _discovered(
@@ -928,7 +949,7 @@ def _discovered(
         raise InputError("--discover: expected with one folder or file as DATA")
     target = out.with_name(f"{out.name}-domains")
     if first:
-        _discover(Path(data[0]), count, target, text, seed, force)
+        _discover(Path(data[0]), count, target, text, seed, force, "--discover")
     return target / "domains"
 
 
@@ -1066,7 +1087,9 @@ def _print_rows(rows: Sequence[Mapping[str, Any]], styles: Sequence[str] = ()) -
     table = Table()
     for name in rows[0]:
         numbers = all(isinstance(row.get(name, 0), int | float | None) for row in rows)
-        table.add_column(name.replace("_", " "), justify="right" if numbers else "left")
+        table.add_column(
+            name.replace("_", " "), justify="right" if numbers else "left", overflow="fold"
+        )
     for number, row in enumerate(rows):
         cells = [Text(_cell(row.get(name))) for name in rows[0]]
         if styles:

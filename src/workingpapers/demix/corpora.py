@@ -482,10 +482,16 @@ def _store(folder: Path, corpora: Corpora) -> None:
 def _stored(folder: Path) -> Corpora:
     tokenizer = load_tokenizer(folder / "tokenizer.json")
     domains = {}
-    for record in json.loads((folder / "corpora.json").read_text("utf-8")):
-        name = record["name"]
-        tokens = {part: np.load(folder / name / f"{part}.npy", mmap_mode="r") for part in PARTS}
-        domains[name] = DomainCorpus(**record, **tokens)
+    try:
+        for record in json.loads((folder / "corpora.json").read_text("utf-8")):
+            name = record["name"]
+            tokens = {part: np.load(folder / name / f"{part}.npy", mmap_mode="r") for part in PARTS}
+            domains[name] = DomainCorpus(**record, **tokens)
+    except (OSError, EOFError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise InputError(
+            f"{folder}: the tokens kept there are damaged ({error}); they are made again when this "
+            "folder is deleted"
+        ) from None
     return Corpora(domains, tokenizer, end_of_text(tokenizer))
 
 

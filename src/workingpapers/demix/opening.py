@@ -77,6 +77,8 @@ class Opened(NamedTuple):
         check_choice("--history", history, HISTORIES)
         if isinstance(like, str) and mix != "cached":
             raise InputError(f"--like {like}: expected with --mix cached, this is {mix}")
+        if mix in RULES and mix in self.model.domains:
+            raise InputError(f"--mix {mix}: is a rule and an expert; {mix}=1 means the expert")
         if mix not in RULES:
             if only is not None:
                 raise InputError("--only: expected without names of experts in --mix")
@@ -228,11 +230,13 @@ def _text(
     return HeldOut(name, tokens, size, other)
 
 
-def split_settings(paths: Sequence[Path], data: Sequence[str]) -> dict[str, Any]:
+def split_settings(
+    paths: Sequence[Path], data: Sequence[str], text: str, domain: str
+) -> dict[str, Any]:
     """How models' training texts were parted, if these are them: what was held out is asked for.
 
-    Empty for other texts. InputError where models have parted them in different ways, so that one
-    would be tested on what another, or it itself, was trained on.
+    `text` and `domain` are fields that were asked for. InputError where models have parted them in
+    different ways, so that one would be tested on what another, or it itself, was trained on.
     """
     source = _source(data)
     name = source.resolve().name if isinstance(source, Path) else None
@@ -257,9 +261,11 @@ def split_settings(paths: Sequence[Path], data: Sequence[str]) -> dict[str, Any]
             f"{getattr(second, field)} and {getattr(first, field)}); expected models that held out "
             "the same texts"
         )
-    for parted in found.values():
-        return {key: value for key, value in asdict(parted).items() if key != "data"}
-    return {}
+    asked = {"text": text, "domain": domain}
+    known = asdict(next(iter(found.values()))) if found else {}
+    # Fields are called so where nothing else was asked for.
+    typed = {key: name for key, name in asked.items() if name != key}
+    return {key: value for key, value in (asked | known | typed).items() if key != "data"}
 
 
 def _source(data: Sequence[str]) -> Path | list[str]:

@@ -127,7 +127,8 @@ def draw_matrix(
         image, ax=axes, shrink=0.9, label="× the best of the domain",
         extend="max" if most > worst else "neither",
     )  # fmt: skip
-    ticks = [tick for tick in (1, 1.1, 1.2, 1.5, 2, 3, 4) if tick <= worst]
+    wanted = (1, 1.5, 2, 3, 4) if worst > 2 else (1, 1.1, 1.2, 1.5, 2)
+    ticks = [tick for tick in wanted if tick <= worst]
     bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
     bar.ax.yaxis.set_minor_locator(NullLocator())
     bar.outline.set_visible(False)

@@ -365,7 +365,8 @@ def claim_run(folder: Path, run: RunConfig) -> None:
     """
     if not _is_claimed(folder, run) or RUNS.read(folder).training.steps != run.training.steps:
         RUNS.write(folder, run)
-    check_target(folder / "model", overwrite=True, index=checkpoint.INDEX)
+    if finished_steps(folder) < (run.training.steps or math.inf):
+        check_target(folder / "model", overwrite=True, index=checkpoint.INDEX)
 
 
 def _is_claimed(folder: Path, run: RunConfig) -> bool:
@@ -713,8 +714,9 @@ class Training:
         """Train in the run's folder, or go on with what is there, and write the model.
 
         `engine` is for whole models as experts, which train as tasks of their own.
-        Every process returns; the first one writes. Raises what `train` and `train_branches`
-        raise, and DivergedError where the loss on development text is not finite.
+        Every process returns; the first one writes. A finished run's model stays as it is. Raises
+        what `train` and `train_branches` raise, and DivergedError where the loss on development
+        text is not finite.
         """
         if self.folder is None:
             raise InputError("folder: expected one, for the run")
@@ -729,6 +731,10 @@ class Training:
         config = self._config()
         if self.run.experts == "all":
             check_engine(engine)
+        if self.finished >= self.steps and (self.folder / "model" / checkpoint.INDEX).is_file():
+            # Its experts may have been changed in place since.
+            written, _, _ = load_model(self.folder / "model", device=self.device)
+            return Trained(written, self._scores(written), self.folder / "model")
         if fabric.is_global_zero:
             claim_run(self.folder, self.run)
         fabric.barrier()

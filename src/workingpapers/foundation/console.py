@@ -92,7 +92,8 @@ class Verbs(TyperGroup):
             name, colon, rest = re.split(r"([ :]|$)", str(error), maxsplit=1)
             for parameter in verb.params if verb and colon else ():
                 given = ctx.meta["typed"].intersection(parameter.opts)
-                if parameter.name == name and given:
+                # A file of this name is what it says.
+                if parameter.name == name and given and not Path(name).exists():
                     raise InputError(f"{given.pop()}{colon}{rest}") from None
             raise
 
@@ -173,9 +174,9 @@ def check_choice(option: str, value: Value, choices: Sequence[Value]) -> Value:
 
 def claim_picture(path: Path | None, *, force: bool, option: str = "--picture") -> None:
     """Refuse, before any work, a picture that could not be written; None is no picture."""
-    claim_file(path, force=force, option=option)
     if path is not None and path.suffix.lower() not in PICTURES:
         raise InputError(f"{option} {path}: expected a name that ends in .svg, .png or .pdf")
+    claim_file(path, force=force, option=option)
 
 
 def save_picture(figure: "Figure", path: Path, *, quiet: bool = False) -> None:

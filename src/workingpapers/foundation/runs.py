@@ -162,7 +162,8 @@ class RunFolders(Generic[Config]):
             if self.index is not None:
                 check_target(out / "model", overwrite=True, index=self.index)
         except InputError as error:
-            raise InputError(f"{option} {out}: not replaced, {error}") from None
+            reason = str(error) if "not replaced" in str(error) else f"not replaced, {error}"
+            raise InputError(f"{option} {out}: {reason}") from None
         for name, ours in self._all_folders.items():
             folder = out / name
             for path in sorted(folder.rglob("*")):
