@@ -22,6 +22,8 @@ from workingpapers.demix.measurements import (
     time_in_turn,
     train_and_measure,
 )
+from workingpapers.demix.posterior import DomainPosterior
+from workingpapers.demix.training import held_out_rows
 from workingpapers.foundation.training import count_parameters
 
 SETTING = Setting(
@@ -75,6 +77,17 @@ def test_experts_that_are_equal_leave_nothing_to_mix() -> None:
     assert all(value == pytest.approx(alone) for value in found.values())
 
 
+def test_an_updating_prior_moves_on_after_every_two_rows() -> None:
+    logprobs = torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(0)).double()
+    found, prior = measure._mixed(logprobs, DomainPosterior("updating"))
+    weights = DomainPosterior("uniform").weights(logprobs[:, :2])
+    told = weights[:, :, -1].exp().mean(1)
+    again = DomainPosterior(told).weights(logprobs[:, 2:])
+    assert torch.allclose(found[:2], (weights + logprobs[:, :2]).logsumexp(0))
+    assert torch.allclose(found[2:], (again + logprobs[:, 2:]).logsumexp(0))
+    assert torch.allclose(prior, 0.3 * again[:, :, -1].exp().mean(1) + 0.7 * told)
+
+
 def test_models_of_a_seed_begin_alike_and_repeat_bit_for_bit(corpora: str) -> None:
     demix, dense, again = (
         train_and_measure(ModelTask(SETTING, name, 5, corpora, removed="milton"))
@@ -91,6 +104,12 @@ def test_models_of_a_seed_begin_alike_and_repeat_bit_for_bit(corpora: str) -> No
     assert demix["parameters"] - dense["parameters"] == 2 * 8 * 32 + 32 + 8
     assert dense["old"]["tweets"].keys() == {"pycode", "milton"}
     assert np.allclose(demix["posterior"]["weights"].sum(0), 1)
+    # Bytes are those of the rows that are scored, not of all the text.
+    known, _ = measure._corpora(SETTING, corpora)
+    for name, corpus in known.domains.items():
+        tokens = held_out_rows(corpus, SETTING.length, SETTING.test_rows, "test")[0].flatten()
+        size = len(known.tokenizer.decode(tokens.tolist()).encode())
+        assert demix["bytes_per_token"][name] == pytest.approx(size / len(tokens))
 
 
 @pytest.mark.parametrize("model", ["domain token", "without", "random split", "equal parameters"])

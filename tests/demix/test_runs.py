@@ -17,6 +17,7 @@ import torch
 from tests.demix.conftest import write_texts
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from workingpapers.demix import runs
 from workingpapers.demix.checkpoint import load_model, read_manifest
 from workingpapers.demix.corpora import load_domains, load_tokenizer
 from workingpapers.demix.data import TRAINING
@@ -208,6 +209,23 @@ def test_a_large_model_is_planned_without_being_made(
     assert plan.per_expert == 24 * (2 * 4 * 2048 * 2048 + 5 * 2048)
     logits = plan.tokens_per_step * plan.vocabulary
     assert plan.memory_mb == pytest.approx((16 * plan.parameters + 4 * logits) / 2**20)
+
+
+def test_a_time_budget_is_settled_by_more_steps_than_a_guess(
+    texts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed: list[int] = []
+
+    def time_step(*arguments: Any, repeats: int, **options: Any) -> float:
+        timed.append(repeats)
+        return 0.25
+
+    monkeypatch.setattr(runs, "time_step", time_step)
+    Training(small_run(texts)).plan()
+    training = Training(small_run(texts, training={"steps": None, "seconds": 60.0}))
+    training.settle()
+    assert timed == [3, 20]
+    assert training.run.training.steps == 240
 
 
 def test_a_time_budget_becomes_steps(texts: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -806,15 +806,8 @@ class Training:
     def _record(self, scores: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
         """What the manifest keeps of the training."""
         settings, run = asdict(self._config()), self.run
-        parted = Parted(
-            run.data and Path(run.data).name,
-            run.splits,
-            run.anonymise,
-            run.deduplicate,
-            run.limit_bytes,
-            run.text,
-            run.domain,
-        )
+        kept = {each.name: getattr(run, each.name) for each in fields(Parted)}
+        parted = Parted(**kept | {"data": run.data and Path(run.data).name})
         return {
             "parted": asdict(parted),
             "version": __version__,
